@@ -1,0 +1,112 @@
+package millrace
+
+import (
+	"net/url"
+	"strings"
+)
+
+// MaxCursorBytes bounds a cursor, and with it the topics of one session that is resumed by a header or URL.
+const MaxCursorBytes = 4096
+
+const (
+	cursorSeparator = ","
+	sealPrefix      = "s."
+)
+
+// Piece is one topic's part of a cursor.
+type Piece struct {
+	Topic    string
+	Position Position
+	Attached bool // false: the session holds the topic, but was not attached yet, so there is no position to resume from
+}
+
+// AppendPiece appends the piece's text to dst: offset, mark and the percent-encoded topic, joined by hyphens.
+// A piece without a position has neither number.
+func AppendPiece(dst []byte, p Piece) []byte {
+	if p.Attached {
+		dst = append(dst, p.Position.String()...)
+	} else {
+		dst = append(dst, '-')
+	}
+	dst = append(dst, '-')
+	for i := range len(p.Topic) {
+		c := p.Topic[i]
+		if unreserved(c) {
+			dst = append(dst, c)
+		} else {
+			const hex = "0123456789ABCDEF"
+			dst = append(dst, '%', hex[c>>4], hex[c&15])
+		}
+	}
+	return dst
+}
+
+func unreserved(c byte) bool {
+	return c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || c == ':' || c == '-' || c == '_' || c == '.' || c == '~'
+}
+
+// Cursor is all positions of a session. Its text is what a peer keeps and hands back, at any door: the seal, if there
+// is one, and the pieces, joined by commas. Where two pieces name one topic the later counts, so a peer may also
+// append each piece that it is told.
+type Cursor struct {
+	Seal   string // what only gateways read: "s." and base64url; empty in a cursor made by hand or by a backend
+	Pieces []Piece
+}
+
+// String returns the cursor's text.
+func (c Cursor) String() string {
+	b := []byte(c.Seal)
+	for _, p := range c.Pieces {
+		if len(b) > 0 {
+			b = append(b, cursorSeparator...)
+		}
+		b = AppendPiece(b, p)
+	}
+	return string(b)
+}
+
+// ParseCursor reads a cursor's text. Each topic of the result stands once, in the order of its first appearance. The
+// error is a *Error with ReasonCursorInvalid. The seal is not verified.
+func ParseCursor(text string) (Cursor, error) {
+	var c Cursor
+	if len(text) > MaxCursorBytes {
+		return c, Errorf(ReasonCursorInvalid, "the cursor has %d bytes; at most %d are allowed", len(text), MaxCursorBytes)
+	}
+	index := map[string]int{}
+	for item := range strings.SplitSeq(text, cursorSeparator) {
+		if strings.HasPrefix(item, sealPrefix) {
+			c.Seal = item
+			continue
+		}
+		p, err := parsePiece(item)
+		if err != nil {
+			return Cursor{}, err
+		}
+		if i, ok := index[p.Topic]; ok {
+			c.Pieces[i] = p
+			continue
+		}
+		index[p.Topic] = len(c.Pieces)
+		c.Pieces = append(c.Pieces, p)
+	}
+	return c, nil
+}
+
+func parsePiece(item string) (Piece, error) {
+	parts := strings.SplitN(item, "-", 3)
+	if len(parts) != 3 {
+		return Piece{}, Errorf(ReasonCursorInvalid, "the cursor has a piece that can't be read: %.64q", item)
+	}
+	topic, err := url.PathUnescape(parts[2])
+	if err != nil || ValidateTopic(topic) != nil {
+		return Piece{}, Errorf(ReasonCursorInvalid, "the cursor has a piece whose topic can't be read: %.64q", item)
+	}
+	if parts[0] == "" && parts[1] == "" {
+		return Piece{Topic: topic}, nil
+	}
+	pos, err := ParsePosition(parts[0] + "-" + parts[1])
+	if err != nil {
+		return Piece{}, Errorf(ReasonCursorInvalid, "the cursor has a piece whose position can't be read: %.64q", item)
+	}
+	return Piece{Topic: topic, Position: pos, Attached: true}, nil
+}

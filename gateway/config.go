@@ -1,0 +1,98 @@
+package gateway
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"runtime"
+	"time"
+)
+
+// Config is what a gateway can be told. Zero fields take their defaults.
+type Config struct {
+	Loops int // goroutines that write to sessions; default: one per processor
+
+	MaxSessions      int // sessions at a time; default 1,000,000
+	MaxTopics        int // topics of one session; default 128
+	MaxFrameBytes    int // largest frame that a peer may send; default 64 KiB
+	MaxEventBytes    int // largest data of an event that a peer may publish; default 64 KiB
+	MaxOutboxBytes   int // answers that may wait for a peer that does not read; default 1 MiB
+	MaxHistoryEvents int // events in one answer to a history command; default 1,000
+	MaxHistoryBytes  int // bytes of events in one answer to a history command; default 1 MiB
+
+	TailEvents int // newest events kept for each live topic; default 512
+	TailBytes  int // their bytes; default 512 KiB
+	BatchBytes int // bytes of events that one write to a session carries, give or take an event; default 64 KiB
+	Slice      int // sessions that are written to before another topic has its turn; default 256
+	Replays    int // reads from the broker's log under way at a time; default 32
+
+	Linger time.Duration // how long a topic stays subscribed at the broker without a session; default 10 s
+
+	// SealKey is shared by all gateways, so that a session keeps its identity when it comes back to another. At least 16
+	// bytes. Default: a random key, which no other gateway has.
+	SealKey []byte
+
+	Log *slog.Logger // default: slog.Default()
+}
+
+func (c Config) withDefaults() Config {
+	setDefault(&c.Loops, runtime.GOMAXPROCS(0))
+	setDefault(&c.MaxSessions, 1_000_000)
+	setDefault(&c.MaxTopics, 128)
+	setDefault(&c.MaxFrameBytes, 64<<10)
+	setDefault(&c.MaxEventBytes, 64<<10)
+	setDefault(&c.MaxOutboxBytes, 1<<20)
+	setDefault(&c.MaxHistoryEvents, 1000)
+	setDefault(&c.MaxHistoryBytes, 1<<20)
+	setDefault(&c.TailEvents, 512)
+	setDefault(&c.TailBytes, 512<<10)
+	setDefault(&c.BatchBytes, 64<<10)
+	setDefault(&c.Slice, 256)
+	setDefault(&c.Replays, 32)
+	setDefault(&c.Linger, 10*time.Second)
+	if c.Log == nil {
+		c.Log = slog.Default()
+	}
+	return c
+}
+
+func setDefault[T comparable](v *T, def T) {
+	var zero T
+	if *v == zero {
+		*v = def
+	}
+}
+
+// Validate reports every fault at once.
+func (c Config) Validate() error {
+	var faults []error
+	for _, f := range []struct {
+		name  string
+		value int
+	}{
+		{"Loops", c.Loops},
+		{"MaxSessions", c.MaxSessions},
+		{"MaxTopics", c.MaxTopics},
+		{"MaxFrameBytes", c.MaxFrameBytes},
+		{"MaxEventBytes", c.MaxEventBytes},
+		{"MaxOutboxBytes", c.MaxOutboxBytes},
+		{"MaxHistoryEvents", c.MaxHistoryEvents},
+		{"MaxHistoryBytes", c.MaxHistoryBytes},
+		{"TailEvents", c.TailEvents},
+		{"TailBytes", c.TailBytes},
+		{"BatchBytes", c.BatchBytes},
+		{"Slice", c.Slice},
+		{"Replays", c.Replays},
+	} {
+		if f.value < 0 {
+			faults = append(faults, fmt.Errorf("%s is %d; it can't be negative", f.name, f.value))
+		}
+	}
+	if c.Linger < 0 {
+		faults = append(faults, fmt.Errorf("Linger is %v; it can't be negative", c.Linger))
+	}
+	if n := len(c.SealKey); n > 0 && n < minSealKey {
+		faults = append(faults, fmt.Errorf("SealKey has %d bytes; at least %d are needed", n, minSealKey))
+	}
+	return errors.Join(faults...)
+}

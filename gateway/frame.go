@@ -1,0 +1,79 @@
+package gateway
+
+import (
+	"time"
+
+	"github.com/millrace-dev/millrace"
+)
+
+// Frame is what a gateway says to one session. The frames that go to many, events and gaps, are told as such.
+type Frame interface{ frame() }
+
+// The frames.
+type (
+	// Connected is the first frame of a session.
+	Connected struct {
+		Session string
+		Subject string // empty for an anonymous peer
+		Resumed bool   // the session of the peer's cursor goes on, under its id
+		Seal    string // the first item of every cursor of this session
+
+		PingInterval  time.Duration // how often the peer hears something, at least
+		MaxFrameBytes int           // the largest frame that the peer may send
+	}
+
+	// Subscribed says that a subscription holds from Position on, or that it waits for the broker.
+	Subscribed struct {
+		Topic    string
+		Position millrace.Position
+		Pending  bool // not attached yet: there is no position, and another Subscribed follows
+	}
+
+	// Unsubscribed says that a subscription ended: asked for, or with its error.
+	Unsubscribed struct {
+		Topic string
+		Err   *millrace.Error
+	}
+
+	// Advanced moves a topic's position over what was withheld from the session.
+	Advanced struct {
+		Topic    string
+		Position millrace.Position
+	}
+
+	// Published acks one publish: it is stored.
+	Published struct{ Ack millrace.Ack }
+
+	// History answers a history command.
+	History struct {
+		Topic string
+		Page  millrace.Page
+	}
+
+	// Failed refuses a command, or says what was wrong with a frame that could not be read.
+	Failed struct{ Err *millrace.Error }
+
+	// Goaway tells the peer that the gateway will end the session, and when to come back: after a time of its own
+	// choice up to Window.
+	Goaway struct {
+		Err    *millrace.Error
+		Window time.Duration
+	}
+
+	// Heartbeat tells a peer that asked for it that the gateway is alive.
+	Heartbeat struct{}
+
+	// Pong answers a ping command.
+	Pong struct{}
+)
+
+func (Connected) frame()    {}
+func (Subscribed) frame()   {}
+func (Unsubscribed) frame() {}
+func (Advanced) frame()     {}
+func (Published) frame()    {}
+func (History) frame()      {}
+func (Failed) frame()       {}
+func (Goaway) frame()       {}
+func (Heartbeat) frame()    {}
+func (Pong) frame()         {}
