@@ -972,7 +972,8 @@ func (x *Subscription) GetMembers() bool {
 	return false
 }
 
-// Gap names exactly what a subscriber did not get: the events after one position up to and including another.
+// Gap names exactly what a subscriber did not get: the events after one position up to and including another. In class
+// ephemeral it has no positions and says only that something was lost.
 type Gap struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The topic; empty if the gap concerns a pattern.

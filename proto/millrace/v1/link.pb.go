@@ -252,7 +252,8 @@ type Command_Broadcast struct {
 }
 
 type Command_Join struct {
-	// Make a session of this peer a member of a subscribed topic, or tell anew that it is one.
+	// Make a session of this peer a member of a subscribed topic, or tell anew that it is one. A member that another
+	// peer told goes over to this one without leaving, and the other's leave then counts for nothing.
 	Join *Membership `protobuf:"bytes,7,opt,name=join,proto3,oneof"`
 }
 

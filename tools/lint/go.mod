@@ -1,0 +1,3 @@
+module github.com/millrace-dev/millrace/tools/lint
+
+go 1.26.0
