@@ -65,6 +65,9 @@ type (
 
 	// Pong answers a ping command.
 	Pong struct{}
+
+	// WirePong answers the wire's own ping.
+	WirePong struct{ Payload []byte }
 )
 
 func (Connected) frame()    {}
@@ -77,3 +80,41 @@ func (Failed) frame()       {}
 func (Goaway) frame()       {}
 func (Heartbeat) frame()    {}
 func (Pong) frame()         {}
+func (WirePong) frame()     {}
+
+// Command is what a peer asks of its session, whatever the wire.
+type Command interface{ command() }
+
+// The commands.
+type (
+	// Subscribe adds a topic to the session. It is answered by Subscribed.
+	Subscribe struct {
+		Topic string
+		Start millrace.Start
+	}
+
+	// Unsubscribe takes a topic from the session. It is answered by Unsubscribed.
+	Unsubscribe struct{ Topic string }
+
+	// PublishEvent stores an event. It is answered by Published.
+	PublishEvent struct{ Publish millrace.Publish }
+
+	// ReadHistory reads a part of a topic's log. It is answered by History.
+	ReadHistory struct {
+		Topic string
+		Range millrace.Range
+	}
+
+	// Ping asks for a Pong.
+	Ping struct{}
+
+	// WirePing is the wire's own ping, if it has one. It is answered by WirePong with the same payload.
+	WirePing struct{ Payload []byte }
+)
+
+func (Subscribe) command()    {}
+func (Unsubscribe) command()  {}
+func (PublishEvent) command() {}
+func (ReadHistory) command()  {}
+func (Ping) command()         {}
+func (WirePing) command()     {}

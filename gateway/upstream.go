@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"context"
+	"sync"
 
 	"github.com/millrace-dev/millrace"
 )
@@ -30,4 +31,62 @@ type Upstream interface {
 
 	// History reads a part of a topic's log, whole, or fails.
 	History(ctx context.Context, topic string, r millrace.Range) (millrace.Page, error)
+}
+
+// taker receives a page on its loop.
+type taker interface {
+	take(page millrace.Page, err error)
+}
+
+// replays reads pages from the log for those who fell behind the tails, a few at a time.
+type replays struct {
+	gateway *Gateway
+	ctx     context.Context
+
+	mu      sync.Mutex
+	waiting []replay // protected by mu; bounded by the subscriptions and audiences, each of which waits at most once
+	running int      // protected by mu
+	workers sync.WaitGroup
+}
+
+type replay struct {
+	loop  *loop
+	topic string
+	start millrace.Start
+	to    taker
+}
+
+// read fetches one page and hands it to to on its loop.
+func (r *replays) read(l *loop, topic string, start millrace.Start, to taker) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.waiting = append(r.waiting, replay{loop: l, topic: topic, start: start, to: to})
+	if r.running < r.gateway.config.Replays {
+		r.running++
+		r.workers.Go(r.work)
+	}
+}
+
+func (r *replays) work() {
+	for {
+		job, ok := r.next()
+		if !ok {
+			return
+		}
+		page, err := r.gateway.upstream.History(r.ctx, job.topic, millrace.Range{Start: job.start, MaxBytes: r.gateway.config.BatchBytes})
+		job.loop.post(call(func() { job.to.take(page, err) }))
+	}
+}
+
+func (r *replays) next() (replay, bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if len(r.waiting) == 0 || r.ctx.Err() != nil {
+		r.running--
+		return replay{}, false
+	}
+	job := r.waiting[0]
+	r.waiting[0] = replay{}
+	r.waiting = r.waiting[1:]
+	return job, true
 }

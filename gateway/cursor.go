@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"github.com/millrace-dev/millrace"
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/base64"
@@ -55,3 +56,33 @@ func (s sealer) mac(body []byte, subject string) []byte {
 type sessionID [idBytes]byte
 
 func (id sessionID) String() string { return base64.RawURLEncoding.EncodeToString(id[:]) }
+
+// appendCursor appends the session's cursor, but for one topic (or none). It runs on the session's loop.
+func (s *Session) appendCursor(dst []byte, without *subscription) []byte {
+	dst = append(dst, s.seal...)
+	for _, sub := range s.subs {
+		if sub == without {
+			continue
+		}
+		dst = append(dst, ',')
+		dst = millrace.AppendPiece(dst, millrace.Piece{Topic: sub.topic(), Position: sub.position(), Attached: sub.attached})
+	}
+	return dst
+}
+
+// appendLead appends what stands before the bytes of the subscription's next event or gap. The lead is kept until
+// another topic of the session moves.
+func (sub *subscription) appendLead(dst []byte) []byte {
+	s := sub.session
+	if s.moved != sub {
+		s.moved = sub
+		sub.lead = s.wire.AppendLead(sub.lead[:0], s.appendCursor(nil, sub))
+	}
+	return append(dst, sub.lead...)
+}
+
+// pieceBound is the longest that a topic's piece of a cursor can be, separator included.
+func pieceBound(topic string) int {
+	const numbers = len(",18446744073709551615-18446744073709551615-")
+	return numbers + len(millrace.AppendPiece(nil, millrace.Piece{Topic: topic}))
+}

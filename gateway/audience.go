@@ -1,0 +1,285 @@
+package gateway
+
+import (
+	"slices"
+	"sync/atomic"
+
+	"github.com/millrace-dev/millrace"
+)
+
+// audience is one loop's part of a topic: its sessions' subscriptions. Those that are live stand in slices by wire, all
+// at the audience's own position, so that a delivery looks nothing up: whoever is in the slice gets the bytes.
+type audience struct {
+	topic *topic
+	loop  *loop
+
+	scheduled atomic.Bool // it is in the loop's mailbox
+
+	// Owned by the loop.
+	ready   bool              // pos and next mean something
+	pos     millrace.Position // what every live subscription has, but for the pass under way
+	next    uint64            // number of the tail's entry that comes next
+	reading bool              // it fell behind the tail and reads the log
+	refused *millrace.Error   // the upstream will not have the topic
+	held    int               // subscriptions, in any place
+	live    [MaxWires][]*subscription
+	waiting []*subscription // for the topic to attach, or for the audience to move
+	pass    pass
+}
+
+// pass is one batch of entries on its way to all live subscriptions. It may take several turns of the loop, so that a
+// large audience does not hold up the others. In the slice of the wire under way the first left subscriptions have not
+// got the batch yet; in those of the wires before all have, in those behind none.
+type pass struct {
+	entries []*entry // none: no pass is under way
+	pos     millrace.Position
+	next    uint64 // 0: to be found by pos
+	joined  [MaxWires][]byte
+	wire    int
+	left    int
+}
+
+func (p *pass) active() bool { return len(p.entries) > 0 }
+
+// schedule puts the audience into its loop's mailbox, once. It may be called by any goroutine.
+func (a *audience) schedule() {
+	if !a.scheduled.Swap(true) {
+		a.loop.post(a)
+	}
+}
+
+// run gives the audience a turn.
+func (a *audience) run(l *loop) {
+	a.scheduled.Store(false)
+	if a.pass.active() {
+		a.deliver()
+		return
+	}
+	if a.reading || a.held == 0 {
+		return
+	}
+	v := a.topic.since(a.next, l.batch[:0], l.gateway.config.BatchBytes)
+	switch {
+	case v.refused != nil:
+		a.refuse(v.refused)
+	case !v.known:
+	case !a.ready:
+		a.ready, a.pos, a.next = true, v.head, v.end
+		a.wake()
+	case v.behind:
+		a.read()
+	case len(v.entries) > 0:
+		batch := cutWithheld(v.entries)
+		a.begin(batch, a.next+uint64(len(batch)))
+		clear(v.entries)
+		l.batch = v.entries[:0]
+	case v.attached:
+		a.wake()
+	}
+}
+
+// cutWithheld shortens a batch so that an event which some session must not get stands alone.
+func cutWithheld(entries []*entry) []*entry {
+	for i, e := range entries {
+		if e.event != nil && e.event.NoEcho {
+			return entries[:max(i, 1)]
+		}
+	}
+	return entries
+}
+
+// begin starts a pass with at least one entry. next is the number of the entry behind them in the tail, 0 if they come
+// from the log.
+func (a *audience) begin(entries []*entry, next uint64) {
+	p := &a.pass
+	p.entries = append(p.entries, entries...)
+	p.pos, p.next = entries[len(entries)-1].position(), next
+	p.wire, p.left = 0, len(a.live[0])
+	a.deliver()
+}
+
+// deliver goes on with the pass for one slice of its subscriptions.
+func (a *audience) deliver() {
+	p := &a.pass
+	wires := a.loop.gateway.wires
+	budget := a.loop.gateway.config.Slice
+	for p.wire < len(wires) {
+		for p.left > 0 {
+			if budget == 0 {
+				a.schedule()
+				return
+			}
+			budget--
+			p.left--
+			a.deliverTo(a.live[p.wire][p.left])
+		}
+		p.wire++
+		if p.wire < len(wires) {
+			p.left = len(a.live[p.wire])
+		}
+	}
+	a.finish()
+}
+
+func (a *audience) deliverTo(sub *subscription) {
+	p, s := &a.pass, sub.session
+	var ok bool
+	switch {
+	case s.blocked:
+	case s.wire.AppendLead != nil, p.entries[0].withheldFrom(s):
+		a.loop.scratch = sub.appendEntries(a.loop.scratch[:0], p.entries)
+		ok = s.offerCopy(a.loop.scratch)
+	default:
+		ok = s.offerShared(p.bytes(s.wireIndex, s.wire))
+	}
+	if !ok && !s.ending {
+		a.drop(sub)
+		sub.pos = a.pos
+		sub.stall()
+	}
+}
+
+// bytes returns the batch as one piece of shared bytes for a wire.
+func (p *pass) bytes(index int, w *Wire) []byte {
+	if len(p.entries) == 1 {
+		return p.entries[0].chunk(index, w)
+	}
+	if p.joined[index] == nil {
+		n := 0
+		for _, e := range p.entries {
+			n += len(e.chunk(index, w))
+		}
+		b := make([]byte, 0, n)
+		for _, e := range p.entries {
+			b = append(b, e.chunk(index, w)...)
+		}
+		p.joined[index] = b
+	}
+	return p.joined[index]
+}
+
+// finish ends the pass: everyone live has the batch.
+func (a *audience) finish() {
+	p := &a.pass
+	a.pos, a.next = p.pos, p.next
+	clear(p.entries)
+	p.entries = p.entries[:0]
+	p.joined = [MaxWires][]byte{}
+	if a.next == 0 {
+		a.next, _ = a.topic.locate(a.pos)
+	}
+	a.wake()
+	a.schedule()
+}
+
+// read fetches what the tail no longer has, once for the whole audience.
+func (a *audience) read() {
+	a.reading = true
+	a.loop.gateway.replays.read(a.loop, a.topic.name, millrace.After(a.pos), a)
+}
+
+// take receives what read fetched.
+func (a *audience) take(page millrace.Page, err error) {
+	a.reading = false
+	if a.pass.active() || a.held == 0 {
+		return
+	}
+	if err != nil {
+		a.loop.gateway.config.Log.Warn("replay failed", "topic", a.topic.name, "error", err)
+		return
+	}
+	var entries []*entry
+	if page.Gap != nil {
+		entries = append(entries, &entry{gap: page.Gap})
+	}
+	for _, e := range page.Events {
+		entries = append(entries, &entry{event: e})
+	}
+	if len(entries) > 0 {
+		a.begin(cutWithheld(entries), 0)
+		return
+	}
+	if next, ok := a.topic.locate(a.pos); ok {
+		a.next = next
+		a.schedule()
+	}
+}
+
+// join makes a subscription live. It must be at the audience's position, and no pass under way.
+func (a *audience) join(sub *subscription) {
+	i := sub.session.wireIndex
+	sub.place, sub.index = placeLive, len(a.live[i])
+	a.live[i] = append(a.live[i], sub)
+}
+
+// drop takes a subscription out of the live ones. One that a pass under way has yet to reach leaves without the batch.
+func (a *audience) drop(sub *subscription) {
+	wire, i := sub.session.wireIndex, sub.index
+	subs := a.live[wire]
+	swap := func(i, j int) {
+		subs[i], subs[j] = subs[j], subs[i]
+		subs[i].index, subs[j].index = i, j
+	}
+	if p := &a.pass; p.active() && p.wire == wire && i < p.left {
+		p.left--
+		swap(i, p.left)
+		i = p.left
+	}
+	last := len(subs) - 1
+	swap(i, last)
+	subs[last] = nil
+	a.live[wire] = subs[:last]
+}
+
+// served reports whether a live subscription already has the batch of the pass under way.
+func (a *audience) served(sub *subscription) bool {
+	p, wire := &a.pass, sub.session.wireIndex
+	return p.active() && (wire < p.wire || wire == p.wire && sub.index >= p.left)
+}
+
+// wait parks a subscription until the topic attaches or the audience moves.
+func (a *audience) wait(sub *subscription) {
+	sub.place, sub.index = placeWaiting, len(a.waiting)
+	a.waiting = append(a.waiting, sub)
+}
+
+func (a *audience) stopWaiting(sub *subscription) {
+	last := len(a.waiting) - 1
+	a.waiting[sub.index] = a.waiting[last]
+	a.waiting[sub.index].index = sub.index
+	a.waiting[last] = nil
+	a.waiting = a.waiting[:last]
+}
+
+// wake lets all who wait look again.
+func (a *audience) wake() {
+	for i, sub := range a.waiting {
+		a.waiting[i] = nil
+		a.loop.queue(sub)
+	}
+	a.waiting = a.waiting[:0]
+}
+
+// tellPending tells those who wait for the topic to attach that it will take a while.
+func (a *audience) tellPending() {
+	for _, sub := range slices.Clone(a.waiting) {
+		if sub.place == placeWaiting && !sub.attached && !sub.told {
+			sub.told = true
+			sub.session.say(sub.re, Subscribed{Topic: a.topic.name, Pending: true})
+			sub.re = 0
+		}
+	}
+}
+
+// refuse ends all subscriptions, since the upstream will not have the topic.
+func (a *audience) refuse(err *millrace.Error) {
+	a.refused = err
+	a.loop.gateway.discard(a.topic)
+	for _, subs := range a.live {
+		for _, sub := range slices.Backward(subs) {
+			a.drop(sub)
+			a.loop.queue(sub)
+		}
+	}
+	a.wake()
+}

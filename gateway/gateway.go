@@ -1,0 +1,243 @@
+// Package gateway is what every gateway of Millrace has, whatever its wire: sessions, fan-out, replay, cursors, limits
+// and drain.
+//
+// A topic that any session wants is subscribed once upstream and kept as a tail of its newest entries. Each loop (about
+// one per processor) owns the outgoing side of its sessions. When a topic moves, each loop makes one batch of what came,
+// encoded once per wire, and writes the same bytes to all its sessions that are up to date, without waiting.
+//
+// There is no queue per session. A subscription is a position: a session whose socket takes no more keeps its place in
+// its topics, and when the socket is free again it is served from the tail, or from the log if the tail no longer reaches
+// back. Attaching, resuming, replay of any length and overflow are this one mechanism. What the log can't give is told
+// as a gap.
+//
+// The package knows no wire: it writes to a [Transport] in the form of a [Wire], and what can read from a peer calls its
+// [Session]. It knows no broker either, only an [Upstream].
+package gateway
+
+import (
+	"context"
+	"crypto/rand"
+	"fmt"
+	mathrand "math/rand/v2"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/millrace-dev/millrace"
+)
+
+// Gateway holds the sessions of one process. Its methods may be called concurrently.
+type Gateway struct {
+	// Static.
+	config   Config
+	upstream Upstream
+	wires    []*Wire
+	sealer   sealer
+	loops    []*loop
+	cancel   context.CancelFunc
+	running  sync.WaitGroup // loops, feeder, janitor
+	flushers sync.WaitGroup
+	replays  replays
+
+	clock    atomic.Int64 // Unix time in seconds, as of the last tick
+	opened   atomic.Uint64
+	draining atomic.Bool
+	cut      atomic.Bool // the upstream ended for good
+
+	mu       sync.RWMutex
+	topics   map[string]*topic
+	sessions map[string]*Session
+}
+
+// New returns a running gateway that speaks the wires. Close ends it. The upstream is the caller's to close, after the
+// gateway.
+func New(c Config, up Upstream, wires ...*Wire) (*Gateway, error) {
+	if err := c.Validate(); err != nil {
+		return nil, fmt.Errorf("configure gateway: %w", err)
+	}
+	if len(wires) == 0 || len(wires) > MaxWires {
+		return nil, fmt.Errorf("configure gateway: %d wires; want 1 to %d", len(wires), MaxWires)
+	}
+	c = c.withDefaults()
+	if len(c.SealKey) == 0 {
+		c.SealKey = []byte(rand.Text())
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	g := &Gateway{
+		config: c, upstream: up, wires: wires, sealer: sealer{key: c.SealKey}, cancel: cancel,
+		topics: map[string]*topic{}, sessions: map[string]*Session{},
+	}
+	g.clock.Store(time.Now().Unix())
+	g.replays.gateway, g.replays.ctx = g, ctx
+	for range c.Loops {
+		l := &loop{gateway: g, wake: make(chan struct{}, 1), audiences: map[string]*audience{}, wheel: wheel{last: g.clock.Load()}}
+		g.loops = append(g.loops, l)
+		g.running.Go(func() { l.run(ctx) })
+	}
+	g.running.Go(func() { g.feed(ctx) })
+	g.running.Go(func() { g.tidy(ctx) })
+	return g, nil
+}
+
+// Close ends all sessions and waits for the gateway's goroutines.
+func (g *Gateway) Close() {
+	g.draining.Store(true)
+	g.cancel()
+	g.running.Wait()
+	g.flushers.Wait()
+	g.replays.workers.Wait()
+}
+
+// Drain refuses new sessions and sends those at hand away, each with a time of its own within the window at which to
+// come back elsewhere. It waits until they are gone or ctx ends.
+func (g *Gateway) Drain(ctx context.Context, window time.Duration) {
+	g.draining.Store(true)
+	g.mu.RLock()
+	sessions := make([]*Session, 0, len(g.sessions))
+	for _, s := range g.sessions {
+		sessions = append(sessions, s)
+	}
+	g.mu.RUnlock()
+	for _, s := range sessions {
+		s.loop.post(call(func() { s.goAway(window) }))
+	}
+	for _, s := range sessions {
+		select {
+		case <-s.done:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// Ready returns nil if the gateway takes sessions, and why not otherwise.
+func (g *Gateway) Ready() error {
+	switch {
+	case g.draining.Load():
+		return millrace.Errorf(millrace.ReasonDraining, "the gateway is going away")
+	case g.cut.Load():
+		return millrace.Errorf(millrace.ReasonUnavailable, "the broker can't be reached")
+	}
+	return nil
+}
+
+// Session returns the session with an id.
+func (g *Gateway) Session(id string) (*Session, bool) {
+	g.mu.RLock()
+	defer g.mu.RUnlock()
+	s, ok := g.sessions[id]
+	return s, ok
+}
+
+// Opening is what a peer asks for when it connects.
+type Opening struct {
+	Grant      *millrace.Grant // who the peer is and what it may do; not nil
+	Topics     []Subscribe     // subscribed from the start, unless the cursor has topics
+	Cursor     string          // the cursor of a former session, "" if there is none
+	Heartbeats bool            // the peer wants Heartbeat frames beside the wire's pings
+}
+
+// Open begins a session on a connection. On success the session owns the transport and has said its first words; the
+// caller's part is then to read. The error is a *millrace.Error, and the transport is still the caller's.
+func (g *Gateway) Open(o Opening, w *Wire, t Transport) (*Session, error) {
+	wireIndex := slices.Index(g.wires, w)
+	if wireIndex < 0 {
+		return nil, millrace.Errorf(millrace.ReasonUnsupported, "this gateway does not speak %s", w.Name)
+	}
+	if err := g.Ready(); err != nil {
+		return nil, err
+	}
+	topics, seal, err := o.subscriptions()
+	if err != nil {
+		return nil, err
+	}
+	if len(topics) > g.config.MaxTopics {
+		return nil, millrace.Errorf(millrace.ReasonTooManyTopics, "a session may have at most %d topics", g.config.MaxTopics)
+	}
+	s := &Session{
+		gateway: g, wire: w, wireIndex: wireIndex, transport: t, grant: o.Grant, heartbeats: o.Heartbeats,
+		done: make(chan struct{}), answered: make(chan struct{}, 1),
+	}
+	s.loop = g.loops[g.opened.Add(1)%uint64(len(g.loops))]
+	resumed, err := g.admit(s, seal)
+	if err != nil {
+		return nil, err
+	}
+	s.loop.post(call(func() {
+		now := g.clock.Load()
+		s.heard.Store(now)
+		s.pingAt = now + 1 + mathrand.Int64N(seconds(w.PingInterval))
+		s.loop.wheel.add(s, s.pingAt)
+		s.begin(resumed, topics)
+	}))
+	return s, nil
+}
+
+// subscriptions returns the topics that an opening asks for: those of its cursor, or else its own.
+func (o Opening) subscriptions() (topics []Subscribe, seal string, err error) {
+	topics = o.Topics
+	if o.Cursor != "" {
+		cursor, err := millrace.ParseCursor(o.Cursor)
+		if err != nil {
+			return nil, "", err
+		}
+		seal = cursor.Seal
+		if len(cursor.Pieces) > 0 {
+			topics = nil
+		}
+		for _, p := range cursor.Pieces {
+			t := Subscribe{Topic: p.Topic}
+			if p.Attached {
+				t.Start = millrace.After(p.Position)
+			}
+			topics = append(topics, t)
+		}
+	}
+	for _, t := range topics {
+		if err := millrace.ValidateTopic(t.Topic); err != nil {
+			return nil, "", err
+		}
+	}
+	return topics, seal, nil
+}
+
+// admit gives the session its identity: that of the seal, if it was made for this subject and is not in use here.
+func (g *Gateway) admit(s *Session, seal string) (resumed bool, err error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if len(g.sessions) >= g.config.MaxSessions {
+		return false, millrace.Errorf(millrace.ReasonFull, "the gateway has as many sessions as it takes")
+	}
+	if id, _, ok := g.sealer.open(seal, s.grant.Subject); ok && g.sessions[id.String()] == nil {
+		s.id, resumed = id, true
+	} else {
+		if _, err := rand.Read(s.id[:]); err != nil {
+			return false, millrace.AsError(err)
+		}
+	}
+	s.name = s.id.String()
+	s.seal = g.sealer.seal(s.id, s.grant.Subject, time.Now())
+	g.sessions[s.name] = s
+	return resumed, nil
+}
+
+func (g *Gateway) forget(s *Session) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	delete(g.sessions, s.name)
+}
+
+// tidy lets go of idle topics.
+func (g *Gateway) tidy(ctx context.Context) {
+	ticker := time.NewTicker(time.Second)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ticker.C:
+			g.sweep(g.clock.Load())
+		case <-ctx.Done():
+			return
+		}
+	}
+}

@@ -1,0 +1,205 @@
+package gateway
+
+import (
+	"context"
+	"iter"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/millrace-dev/millrace"
+)
+
+// loop is a goroutine that owns the outgoing side of its sessions. Everyone else posts to it. Its mailbox is bounded by
+// what may post: each audience once, each session's reader, flusher and replay once at a time.
+type loop struct {
+	gateway *Gateway
+	wake    chan struct{}
+
+	mu      sync.Mutex
+	mailbox []task // protected by mu
+
+	// Owned by the loop's goroutine.
+	audiences map[string]*audience
+	queued    []*subscription // to be advanced, in turn
+	wheel     wheel
+	batch     []*entry // reused space
+	scratch   []byte   // reused space
+}
+
+// task is what a loop runs. It must not wait.
+type task interface{ run(l *loop) }
+
+// call is a task that is a function.
+type call func()
+
+func (c call) run(*loop) { c() }
+
+// post puts a task into the mailbox.
+func (l *loop) post(t task) {
+	l.mu.Lock()
+	l.mailbox = append(l.mailbox, t)
+	l.mu.Unlock()
+	select {
+	case l.wake <- struct{}{}:
+	default:
+	}
+}
+
+// queue lets a subscription have a turn.
+func (l *loop) queue(sub *subscription) {
+	sub.place = placeQueued
+	l.queued = append(l.queued, sub)
+}
+
+// advances is how many subscriptions that catch up have a turn before the mailbox is looked at again.
+const advances = 64
+
+func (l *loop) run(ctx context.Context) {
+	ticker := time.NewTicker(time.Second)
+	defer ticker.Stop()
+	var tasks []task
+	for {
+		l.mu.Lock()
+		tasks, l.mailbox = l.mailbox, tasks[:0]
+		l.mu.Unlock()
+		for i, t := range tasks {
+			t.run(l)
+			tasks[i] = nil
+		}
+		l.advance()
+		if len(l.queued) > 0 || len(tasks) > 0 {
+			select {
+			case <-ticker.C:
+				l.tick()
+			case <-ctx.Done():
+				l.stop()
+				return
+			default:
+			}
+			continue
+		}
+		select {
+		case <-l.wake:
+		case <-ticker.C:
+			l.tick()
+		case <-ctx.Done():
+			l.stop()
+			return
+		}
+	}
+}
+
+func (l *loop) advance() {
+	n := min(len(l.queued), advances)
+	for _, sub := range l.queued[:n] {
+		if sub.place == placeQueued {
+			sub.place = placeNone
+			sub.advance()
+		}
+	}
+	rest := copy(l.queued, l.queued[n:])
+	clear(l.queued[rest:])
+	l.queued = l.queued[:rest]
+}
+
+// audience returns the loop's audience of a topic, made if there is none.
+func (l *loop) audience(name string) (*audience, *millrace.Error) {
+	if a := l.audiences[name]; a != nil {
+		return a, nil
+	}
+	t, err := l.gateway.acquire(name)
+	if err != nil {
+		return nil, err
+	}
+	a := &audience{topic: t, loop: l}
+	l.audiences[name] = a
+	t.watch(a)
+	a.schedule()
+	return a, nil
+}
+
+// dismiss lets go of an audience that nobody is in.
+func (l *loop) dismiss(a *audience) {
+	delete(l.audiences, a.topic.name)
+	a.topic.unwatch(a)
+	l.gateway.release(a.topic)
+}
+
+// tick does what is due each second.
+func (l *loop) tick() {
+	now := time.Now().Unix()
+	l.gateway.clock.Store(now)
+	l.wheel.turn(now)
+	for _, a := range l.audiences {
+		if len(a.waiting) == 0 && a.next != 0 {
+			continue
+		}
+		a.tellPending()
+		a.schedule()
+	}
+}
+
+// stop ends what is left when the gateway closes.
+func (l *loop) stop() {
+	for s := range l.wheel.sessions() {
+		s.lost()
+	}
+}
+
+// wheel has each session in the slot of the second at which it is to be looked after.
+type wheel struct {
+	slots [64][]*Session
+	last  int64
+}
+
+// add puts a session into the slot of a time. Times beyond the wheel's turn come round more than once.
+func (w *wheel) add(s *Session, at int64) {
+	s.slot = int(at % int64(len(w.slots)))
+	s.index = len(w.slots[s.slot])
+	w.slots[s.slot] = append(w.slots[s.slot], s)
+}
+
+func (w *wheel) remove(s *Session) {
+	if s.slot < 0 {
+		return
+	}
+	slot := w.slots[s.slot]
+	last := len(slot) - 1
+	slot[s.index] = slot[last]
+	slot[s.index].index = s.index
+	slot[last] = nil
+	w.slots[s.slot] = slot[:last]
+	s.slot = -1
+}
+
+// turn looks after the sessions of all seconds up to now, a full turn at most.
+func (w *wheel) turn(now int64) {
+	for at := max(w.last+1, now-int64(len(w.slots))+1); at <= now; at++ {
+		i := int(at % int64(len(w.slots)))
+		due := w.slots[i]
+		w.slots[i] = nil
+		for _, s := range due {
+			s.slot = -1
+		}
+		for _, s := range due {
+			if next := s.tick(now); !s.ended {
+				w.add(s, min(next, now+int64(len(w.slots))-1))
+			}
+		}
+	}
+	w.last = now
+}
+
+// sessions yields every session. Those that are yielded may leave the wheel.
+func (w *wheel) sessions() iter.Seq[*Session] {
+	return func(yield func(*Session) bool) {
+		for i := range w.slots {
+			for _, s := range slices.Clone(w.slots[i]) {
+				if !s.ended && !yield(s) {
+					return
+				}
+			}
+		}
+	}
+}

@@ -1,0 +1,307 @@
+package gateway
+
+import (
+	"context"
+	"math/rand/v2"
+	"slices"
+	"sync/atomic"
+	"time"
+
+	"github.com/millrace-dev/millrace"
+)
+
+// Session is one peer's subscriptions over its connection. Its reader, a goroutine of the wire's package, calls the
+// exported methods; all that is written to the peer is written by the session's loop.
+type Session struct {
+	// Static.
+	gateway    *Gateway
+	loop       *loop
+	wire       *Wire
+	wireIndex  int
+	transport  Transport
+	grant      *millrace.Grant
+	id         sessionID
+	name       string // id as text
+	seal       string
+	heartbeats bool
+	done       chan struct{} // closed when the session is over
+
+	heard    atomic.Int64  // tick at which the peer was last heard of
+	answered chan struct{} // the loop tells the reader that its command is answered
+
+	// Owned by the loop.
+	subs    []*subscription
+	stalled []*subscription // not live, waiting for the socket
+	moved   *subscription   // the topic that moved last: its lead still holds
+	outbox  outbox
+	blocked bool // a flusher writes what the socket did not take
+	ending  bool // nothing more is said
+	ended   bool // it is in no list any more
+	owing   bool // the reader waits for the socket to take the answer
+	slot    int  // in the loop's wheel
+	index   int  // in the slot
+	pingAt  int64
+}
+
+// ID returns the session's id. It is public.
+func (s *Session) ID() string { return s.name }
+
+// Subject returns who the peer is, "" for an anonymous one.
+func (s *Session) Subject() string { return s.grant.Subject }
+
+// Seal returns the first item of the session's cursors, which only its peer knows.
+func (s *Session) Seal() string { return s.seal }
+
+// Done is closed when the session is over.
+func (s *Session) Done() <-chan struct{} { return s.done }
+
+// Heard notes that something came from the peer. For the reader.
+func (s *Session) Heard() { s.heard.Store(s.gateway.clock.Load()) }
+
+// Do runs a command of the peer and answers it with a frame that carries re. It returns when the answer is on its way,
+// so that a peer which does not read its answers is not read from either. For the reader.
+func (s *Session) Do(ctx context.Context, re uint32, c Command) {
+	switch c := c.(type) {
+	case PublishEvent:
+		ack, err := s.gateway.Publish(ctx, Publisher{Grant: s.grant, Session: s.name}, c.Publish)
+		if err != nil {
+			s.Refuse(re, millrace.AsError(err))
+			return
+		}
+		s.call(func() { s.say(re, Published{Ack: ack}) })
+	case ReadHistory:
+		page, err := s.gateway.History(ctx, s.grant, c.Topic, c.Range)
+		if err != nil {
+			s.Refuse(re, millrace.AsError(err))
+			return
+		}
+		s.call(func() { s.say(re, History{Topic: c.Topic, Page: page}) })
+	case Subscribe:
+		s.call(func() { s.subscribe(re, c) })
+	case Unsubscribe:
+		s.call(func() { s.unsubscribe(re, c.Topic) })
+	case Ping:
+		s.call(func() { s.say(re, Pong{}) })
+	case WirePing:
+		s.call(func() { s.say(re, WirePong(c)) })
+	}
+}
+
+// Refuse answers a command, or what could not be read as one, with an error. For the reader.
+func (s *Session) Refuse(re uint32, err *millrace.Error) {
+	s.call(func() { s.say(re, Failed{Err: err}) })
+}
+
+// End ends the session and tells the peer why; nil is an ordinary end. It does not wait.
+func (s *Session) End(err *millrace.Error) {
+	s.loop.post(call(func() { s.end(err) }))
+}
+
+// Gone says that the connection is gone. For the reader; it must be its last call.
+func (s *Session) Gone() {
+	s.loop.post(call(s.lost))
+}
+
+// call runs f on the loop and waits until what f said was taken.
+func (s *Session) call(f func()) {
+	s.loop.post(call(func() {
+		f()
+		s.owing = true
+		s.settle()
+	}))
+	select {
+	case <-s.answered:
+	case <-s.done:
+	}
+}
+
+// settle lets the reader go on if nothing is in its way.
+func (s *Session) settle() {
+	if s.owing && !s.blocked {
+		s.owing = false
+		s.answered <- struct{}{}
+	}
+}
+
+// begin says the first words and makes the first subscriptions.
+func (s *Session) begin(resumed bool, topics []Subscribe) {
+	interval := s.wire.PingInterval
+	s.say(0, Connected{
+		Session: s.name, Subject: s.grant.Subject, Resumed: resumed, Seal: s.seal,
+		PingInterval: interval, MaxFrameBytes: s.gateway.config.MaxFrameBytes,
+	})
+	for _, t := range topics {
+		s.subscribe(0, t)
+	}
+}
+
+func (s *Session) find(topic string) *subscription {
+	for _, sub := range s.subs {
+		if sub.topic() == topic {
+			return sub
+		}
+	}
+	return nil
+}
+
+// subscribe adds a topic. A topic that the session already has is answered with its position and goes on as it was.
+func (s *Session) subscribe(re uint32, c Subscribe) {
+	if s.ending {
+		return
+	}
+	if sub := s.find(c.Topic); sub != nil {
+		s.say(re, Subscribed{Topic: c.Topic, Position: sub.position(), Pending: !sub.attached})
+		return
+	}
+	if err := s.admits(c.Topic); err != nil {
+		s.say(re, Unsubscribed{Topic: c.Topic, Err: err})
+		return
+	}
+	a, err := s.loop.audience(c.Topic)
+	if err != nil {
+		s.say(re, Unsubscribed{Topic: c.Topic, Err: err})
+		return
+	}
+	a.held++
+	sub := &subscription{session: s, audience: a, start: c.Start, re: re}
+	s.subs = append(s.subs, sub)
+	s.moved = nil
+	sub.advance()
+}
+
+// admits reports whether the session may have one more topic, this one.
+func (s *Session) admits(topic string) *millrace.Error {
+	if err := millrace.ValidateTopic(topic); err != nil {
+		return millrace.AsError(err)
+	}
+	if !s.grant.Allows(millrace.ActionSubscribe, topic) {
+		return millrace.Errorf(millrace.ReasonForbidden, "the grant does not allow to subscribe to %s", topic)
+	}
+	if n := s.gateway.config.MaxTopics; len(s.subs) >= n {
+		return millrace.Errorf(millrace.ReasonTooManyTopics, "a session may have at most %d topics", n)
+	}
+	if s.wire.AppendLead != nil {
+		size := len(s.seal) + pieceBound(topic)
+		for _, sub := range s.subs {
+			size += pieceBound(sub.topic())
+		}
+		if size > millrace.MaxCursorBytes {
+			return millrace.Errorf(millrace.ReasonTooManyTopics, "the session's cursor would be longer than %d bytes", millrace.MaxCursorBytes)
+		}
+	}
+	return nil
+}
+
+func (s *Session) unsubscribe(re uint32, topic string) {
+	sub := s.find(topic)
+	if sub == nil {
+		s.say(re, Failed{Err: millrace.Errorf(millrace.ReasonNotFound, "the session is not subscribed to %.255q", topic)})
+		return
+	}
+	s.drop(sub)
+	s.say(re, Unsubscribed{Topic: topic})
+}
+
+// drop takes a subscription out of wherever it is.
+func (s *Session) drop(sub *subscription) {
+	a := sub.audience
+	switch sub.place {
+	case placeLive:
+		a.drop(sub)
+	case placeWaiting:
+		a.stopWaiting(sub)
+	case placeStalled:
+		s.stalled = slices.DeleteFunc(s.stalled, func(o *subscription) bool { return o == sub })
+	}
+	sub.place = placeNone
+	s.subs = slices.DeleteFunc(s.subs, func(o *subscription) bool { return o == sub })
+	s.moved = nil
+	a.held--
+	if a.held == 0 {
+		s.loop.dismiss(a)
+	}
+}
+
+// end says the last words. The connection is closed when they were taken.
+func (s *Session) end(err *millrace.Error) {
+	if s.ending {
+		return
+	}
+	s.write(s.wire.AppendClose(nil, err))
+	s.ending = true
+	s.leave()
+	if !s.blocked {
+		s.over()
+	}
+}
+
+// goAway tells the peer to come back within the window, and ends the session.
+func (s *Session) goAway(window time.Duration) {
+	err := millrace.Errorf(millrace.ReasonDraining, "the gateway is going away")
+	if window > 0 {
+		err.RetryAfter = rand.N(window)
+	}
+	s.say(0, Goaway{Err: err, Window: window})
+	s.end(err)
+}
+
+// lost ends a session whose connection is gone.
+func (s *Session) lost() {
+	s.ending = true
+	s.leave()
+	s.over()
+}
+
+// leave takes the session out of all topics.
+func (s *Session) leave() {
+	for len(s.subs) > 0 {
+		s.drop(s.subs[len(s.subs)-1])
+	}
+}
+
+// over lets go of the connection and of the session.
+func (s *Session) over() {
+	if s.ended {
+		return
+	}
+	s.ended = true
+	s.loop.wheel.remove(s)
+	s.outbox = outbox{}
+	s.transport.Close()
+	s.gateway.forget(s)
+	close(s.done)
+}
+
+// tick looks after the session at its time in the wheel and returns when to look again.
+func (s *Session) tick(now int64) int64 {
+	w := s.wire
+	if s.ending {
+		return now + seconds(w.PingInterval)
+	}
+	interval := seconds(w.PingInterval)
+	if e := s.grant.Expires; !e.IsZero() && now >= e.Unix() {
+		s.end(millrace.Errorf(millrace.ReasonTokenExpired, "the token's time is up"))
+		return 0
+	}
+	if w.PongTimeout > 0 && now-s.heard.Load() >= interval+seconds(w.PongTimeout) {
+		s.end(millrace.Errorf(millrace.ReasonStale, "nothing was heard for %v", w.PingInterval+w.PongTimeout))
+		return 0
+	}
+	if now >= s.pingAt {
+		s.pingAt = now + interval
+		if s.heartbeats && !s.blocked {
+			s.say(0, Heartbeat{})
+		}
+		s.offerShared(w.Ping)
+	}
+	next := s.pingAt
+	if e := s.grant.Expires; !e.IsZero() {
+		next = min(next, e.Unix())
+	}
+	if w.PongTimeout > 0 {
+		next = min(next, s.heard.Load()+interval+seconds(w.PongTimeout))
+	}
+	return max(next, now+1)
+}
+
+func seconds(d time.Duration) int64 { return int64(max(d, time.Second) / time.Second) }

@@ -1,0 +1,212 @@
+package gateway
+
+import (
+	"context"
+	"slices"
+	"sync"
+
+	"github.com/millrace-dev/millrace"
+)
+
+// topic is one topic that sessions of this gateway follow: subscribed once upstream, however many they are, with the tail
+// that all of them are served from.
+type topic struct {
+	name string
+
+	// Protected by Gateway.mu.
+	audiences int   // that hold the topic
+	idleSince int64 // tick at which the last one let go
+
+	mu       sync.Mutex
+	known    bool // was attached once: head and tail mean something
+	attached bool // the upstream is there: head and tail are verified
+	refused  *millrace.Error
+	head     millrace.Position
+	tail     tail
+	watched  []*audience
+}
+
+// apply takes an update from upstream. It reports whether the audiences have something to do.
+func (t *topic) apply(u *millrace.Update) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	switch u.Kind {
+	case millrace.UpdateAttached:
+		if !t.known || t.head != u.Position {
+			t.restart(u.Position)
+		}
+		t.known, t.attached = true, true
+	case millrace.UpdateDetached:
+		t.attached = false
+		return
+	case millrace.UpdateRefused:
+		t.refused = u.Err
+		t.attached = false
+	case millrace.UpdateGap:
+		if !t.known {
+			return
+		}
+		t.tail.add(&entry{gap: u.Gap})
+		t.head = u.Gap.Until
+	case millrace.UpdateEvents:
+		if !t.known {
+			return
+		}
+		for _, e := range u.Events {
+			t.add(e)
+		}
+	}
+	for _, a := range t.watched {
+		a.schedule()
+	}
+}
+
+// add appends an event if it follows on. One that was there before is left out; anything else breaks the tail, and
+// everyone reads the log, which knows.
+func (t *topic) add(e *millrace.Event) {
+	switch {
+	case t.head.Precedes(e):
+		t.tail.add(&entry{event: e})
+		t.head = e.Position
+	case e.Position.Offset <= t.head.Offset && t.holds(e.Position):
+	default:
+		t.restart(e.Position)
+	}
+}
+
+func (t *topic) holds(pos millrace.Position) bool {
+	_, ok := t.tail.seek(pos)
+	return ok
+}
+
+func (t *topic) restart(at millrace.Position) {
+	t.tail.restart(at)
+	t.head = at
+}
+
+// view is what an audience sees of its topic at one moment.
+type view struct {
+	known    bool
+	attached bool
+	refused  *millrace.Error
+	head     millrace.Position
+	end      uint64   // number of the next entry
+	behind   bool     // the tail does not reach back to what was asked for
+	entries  []*entry // what was asked for
+}
+
+// since returns the entries from a number on, up to maxBytes, in dst's space.
+func (t *topic) since(from uint64, dst []*entry, maxBytes int) view {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	v := view{known: t.known, attached: t.attached, refused: t.refused, head: t.head, end: t.tail.end()}
+	v.behind = from < t.tail.first
+	if !v.behind {
+		v.entries = t.tail.collect(dst, from, v.end, maxBytes)
+	}
+	return v
+}
+
+// after returns the entries that follow on a position, up to but not including number to and up to maxBytes. It has
+// none, and says found, for a position at or past to.
+func (t *topic) after(pos millrace.Position, to uint64, dst []*entry, maxBytes int) (entries []*entry, attached, found bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if !t.attached {
+		return nil, false, false
+	}
+	from, found := t.tail.seek(pos)
+	if !found {
+		return nil, true, false
+	}
+	return t.tail.collect(dst, from, to, maxBytes), true, true
+}
+
+// locate returns the number of the entry that follows on a position.
+func (t *topic) locate(pos millrace.Position) (uint64, bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.tail.seek(pos)
+}
+
+func (t *topic) watch(a *audience) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.watched = append(t.watched, a)
+}
+
+func (t *topic) unwatch(a *audience) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if i := slices.Index(t.watched, a); i >= 0 {
+		t.watched = slices.Delete(t.watched, i, i+1)
+	}
+}
+
+// acquire returns the topic for one more audience and subscribes to it upstream if nobody held it.
+func (g *Gateway) acquire(name string) (*topic, *millrace.Error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	t := g.topics[name]
+	if t == nil {
+		t = &topic{name: name, tail: tail{first: 1, run: 1, maxEntries: g.config.TailEvents, maxBytes: g.config.TailBytes}}
+		if err := g.upstream.Subscribe(name, millrace.Start{}); err != nil {
+			return nil, millrace.Errorf(millrace.ReasonUnavailable, "the broker can't be reached").WithCause(err)
+		}
+		g.topics[name] = t
+	}
+	t.audiences++
+	return t, nil
+}
+
+// release gives the topic back. It stays subscribed for the linger time, so that those who come back find its tail.
+func (g *Gateway) release(t *topic) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	t.audiences--
+	t.idleSince = g.clock.Load()
+}
+
+// sweep lets go of the topics that nobody held for the linger time.
+func (g *Gateway) sweep(now int64) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	linger := int64(g.config.Linger.Seconds())
+	for name, t := range g.topics {
+		if t.audiences == 0 && now-t.idleSince >= linger {
+			delete(g.topics, name)
+			g.upstream.Unsubscribe(name)
+		}
+	}
+}
+
+// discard forgets a topic that the upstream refused.
+func (g *Gateway) discard(t *topic) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.topics[t.name] == t {
+		delete(g.topics, t.name)
+	}
+}
+
+// feed hands the upstream's updates to the topics until ctx ends or the upstream is closed.
+func (g *Gateway) feed(ctx context.Context) {
+	for {
+		updates, err := g.upstream.Next(ctx)
+		if err != nil {
+			if ctx.Err() == nil {
+				g.config.Log.Error("the upstream ended", "error", err)
+				g.cut.Store(true)
+			}
+			return
+		}
+		for i := range updates {
+			g.mu.RLock()
+			t := g.topics[updates[i].Topic]
+			g.mu.RUnlock()
+			if t != nil {
+				t.apply(&updates[i])
+			}
+		}
+	}
+}
