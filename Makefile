@@ -1,7 +1,67 @@
-# Only the targets that need buf call it: its first build takes minutes. Its module is apart from the product's.
-BUF := GOWORK=off go tool -modfile=tools/go.mod buf
+# make run and make test are all that a newcomer needs; the rest is for those who change the project.
+
+VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
+GO_FILES := $(shell find . -name '*.go' -not -name '*_test.go' -not -path './bench/*' -not -path './tools/*') go.mod go.sum
 
 .DEFAULT_GOAL := build
+
+# The one binary.
+.PHONY: build
+build: bin/millrace
+
+bin/millrace: $(GO_FILES) $(shell find cmd/millrace/console -type f 2>/dev/null)
+	CGO_ENABLED=0 go build -trimpath -ldflags '-X main.version=$(VERSION)' -o $@ ./cmd/millrace
+
+# Broker, gateways and console in one process, on loopback: open http://127.0.0.1:7480.
+.PHONY: run
+run: build
+	bin/millrace dev
+
+# All tests, with a real browser.
+.PHONY: test
+test: chromium
+	go test -shuffle=on ./...
+
+# All tests under the race detector.
+.PHONY: race
+race: chromium
+	go test -race -shuffle=on ./...
+
+# The browser that the tests drive, from the system's packages unless there is one.
+.PHONY: chromium
+chromium:
+	@command -v chromium >/dev/null || { \
+		sudo=; [ "$$(id -u)" = 0 ] || sudo=sudo; \
+		$$sudo apt-get update -qq && $$sudo apt-get install -y -qq --no-install-recommends chromium; }
+
+# Each fuzz target for a short time, from its committed seeds: make fuzz FUZZTIME=10m for a long one.
+FUZZTIME ?= 10s
+.PHONY: fuzz
+fuzz:
+	@go list ./... | while read -r package; do \
+		for target in $$(go test -list '^Fuzz' "$$package" | grep ^Fuzz); do \
+			echo "$$package $$target"; \
+			go test -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZTIME) "$$package" || exit 1; \
+		done; \
+	done
+
+# What a delivery costs, beside the floor (bench/main.go).
+.PHONY: bench
+bench: build
+	cd bench && go build -o ../bin/bench . && ../bin/bench -binary ../bin/millrace
+
+# The Go benchmarks of the hot paths.
+.PHONY: gobench
+gobench:
+	go test -run '^$$' -bench . -benchmem ./broker/... ./gateway/... ./sdk/... ./wsgateway ./ssegateway
+
+LINT := GOWORK=off go tool -modfile=tools/lint/go.mod golangci-lint
+.PHONY: lint
+lint:
+	$(LINT) run ./...
+
+# Only the targets that need buf call it: its first build takes minutes. Its module is apart from the product's.
+BUF := GOWORK=off go tool -modfile=tools/go.mod buf
 
 # Regenerates the Go code beside the protos.
 .PHONY: generate

@@ -1,0 +1,176 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/binary"
+	"fmt"
+	"net"
+	"net/http"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+)
+
+// peers is many subscribers in one thread: an epoll loop that reads, cuts frames and checks offsets.
+type peers struct {
+	epoll int
+	conns map[int32]*peer
+	files []net.Conn
+
+	deliveries atomic.Uint64
+	bytes      atomic.Uint64
+	faults     atomic.Uint64
+	stopping   atomic.Bool
+	done       sync.WaitGroup
+}
+
+type peer struct {
+	rest []byte // of a frame that is not whole yet
+	next uint64 // offset that must come next; 0: any
+}
+
+// connect opens n connections, from addresses spread over 127.0.0.x, each with its handshake if path is set.
+func connect(addr, path string, n int) (*peers, error) {
+	epoll, err := syscall.EpollCreate1(0)
+	if err != nil {
+		return nil, err
+	}
+	p := &peers{epoll: epoll, conns: map[int32]*peer{}}
+	for i := range n {
+		if err := p.add(addr, path, byte(2+i%200)); err != nil {
+			p.close()
+			return nil, fmt.Errorf("connect peer %d: %w", i, err)
+		}
+	}
+	p.done.Go(p.read)
+	return p, nil
+}
+
+func (p *peers) add(addr, path string, host byte) error {
+	d := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 0, 0, host)}, Timeout: 10 * time.Second}
+	c, err := d.Dial("tcp", addr)
+	if err != nil {
+		return err
+	}
+	p.files = append(p.files, c)
+	state := &peer{}
+	if path != "" {
+		if _, err := fmt.Fprintf(c, "GET %s HTTP/1.1\r\nHost: %s\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"+
+			"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n", path, addr); err != nil {
+			return err
+		}
+		r := bufio.NewReader(c)
+		resp, err := http.ReadResponse(r, nil)
+		if err != nil {
+			return err
+		}
+		if resp.StatusCode != http.StatusSwitchingProtocols {
+			return fmt.Errorf("handshake answered %s", resp.Status)
+		}
+		state.rest, err = r.Peek(r.Buffered())
+		if err != nil {
+			return err
+		}
+	}
+	raw, err := c.(*net.TCPConn).SyscallConn()
+	if err != nil {
+		return err
+	}
+	var ctl error
+	err = raw.Control(func(fd uintptr) {
+		p.conns[int32(fd)] = state
+		ctl = syscall.EpollCtl(p.epoll, syscall.EPOLL_CTL_ADD, int(fd), &syscall.EpollEvent{Events: syscall.EPOLLIN, Fd: int32(fd)})
+	})
+	if err != nil {
+		return err
+	}
+	return ctl
+}
+
+func (p *peers) read() {
+	events := make([]syscall.EpollEvent, 256)
+	buf := make([]byte, 256<<10)
+	for !p.stopping.Load() {
+		n, err := syscall.EpollWait(p.epoll, events, 50)
+		if err != nil && err != syscall.EINTR {
+			return
+		}
+		for _, ev := range events[:max(n, 0)] {
+			fd := ev.Fd
+			m, err := syscall.Read(int(fd), buf)
+			if err == syscall.EAGAIN || err == syscall.EINTR {
+				continue
+			}
+			if m <= 0 {
+				if !p.stopping.Load() {
+					p.faults.Add(1)
+				}
+				syscall.EpollCtl(p.epoll, syscall.EPOLL_CTL_DEL, int(fd), nil)
+				continue
+			}
+			p.take(p.conns[fd], buf[:m])
+		}
+	}
+}
+
+// take cuts what came into WebSocket frames and counts the events among them.
+func (p *peers) take(c *peer, b []byte) {
+	if len(c.rest) > 0 {
+		c.rest = append(c.rest, b...)
+		b = c.rest
+	}
+	for {
+		size := frameSize(b)
+		if size == 0 || size > len(b) {
+			break
+		}
+		p.event(c, b[:size])
+		b = b[size:]
+	}
+	c.rest = append(c.rest[:0], b...)
+}
+
+var offsetKey = []byte(`"offset":"`)
+
+func (p *peers) event(c *peer, frame []byte) {
+	if !bytes.Contains(frame[:min(len(frame), 16)], []byte(`{"event"`)) {
+		return
+	}
+	_, rest, _ := bytes.Cut(frame, offsetKey)
+	digits, _, _ := bytes.Cut(rest, []byte(`"`))
+	offset, err := strconv.ParseUint(string(digits), 10, 64)
+	if err != nil || c.next != 0 && offset != c.next {
+		p.faults.Add(1)
+	}
+	c.next = offset + 1
+	p.deliveries.Add(1)
+	p.bytes.Add(uint64(len(frame)))
+}
+
+// frameSize returns the size of the first frame in b with its header, 0 if the header is not whole.
+func frameSize(b []byte) int {
+	if len(b) < 2 {
+		return 0
+	}
+	switch n := int(b[1] & 0x7f); {
+	case n < 126:
+		return 2 + n
+	case n == 126 && len(b) >= 4:
+		return 4 + int(binary.BigEndian.Uint16(b[2:]))
+	case n == 127 && len(b) >= 10:
+		return 10 + int(binary.BigEndian.Uint64(b[2:]))
+	}
+	return 0
+}
+
+func (p *peers) close() {
+	p.stopping.Store(true)
+	p.done.Wait()
+	for _, c := range p.files {
+		c.Close()
+	}
+	syscall.Close(p.epoll)
+}
