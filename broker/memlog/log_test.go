@@ -1,0 +1,46 @@
+package memlog_test
+
+import (
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/millrace-dev/millrace/broker"
+	"github.com/millrace-dev/millrace/broker/brokertest"
+	"github.com/millrace-dev/millrace/broker/memlog"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+func open(t *testing.T, cfg memlog.Config) *memlog.Log {
+	t.Helper()
+	l, err := memlog.New(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := l.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return l
+}
+
+func openRules(t *testing.T, rules ...broker.Rule) broker.Log {
+	return open(t, memlog.Config{Rules: rules})
+}
+
+func TestItIsALog(t *testing.T) { brokertest.TestLog(t, openRules) }
+
+func TestItIsALogOverTime(t *testing.T) {
+	brokertest.TestLogOverTime(t, openRules, func(t *testing.T, body func(*testing.T, func(time.Duration))) {
+		synctest.Test(t, func(t *testing.T) {
+			body(t, func(d time.Duration) {
+				<-time.After(d) // the time of the bubble
+				synctest.Wait()
+			})
+		})
+	})
+}

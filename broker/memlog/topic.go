@@ -1,0 +1,182 @@
+package memlog
+
+import (
+	"sort"
+	"time"
+
+	"github.com/millrace-dev/millrace"
+	"github.com/millrace-dev/millrace/broker"
+	"github.com/millrace-dev/millrace/broker/internal/ring"
+)
+
+// What things are charged for beside the events themselves, in bytes; approximately what they occupy.
+const (
+	topicBytes = 512
+	markBytes  = 8
+	idBytes    = 160
+)
+
+// topic is one topic's log. All of it is protected by its shard's mu.
+type topic struct {
+	name string
+	rule *broker.Rule
+
+	head   millrace.Position          // zero: not born
+	last   int64                      // when the newest event was stored, in Unix milliseconds
+	events ring.Ring[*millrace.Event] // the newest ones, without holes, up to head
+	size   int64                      // what they are charged for
+	marks  ring.Ring[uint64]          // marks of the newest offsets up to head's, reaching back before the oldest event
+	ids    map[ident]first            // what was published under an id
+	order  ring.Ring[ident]           // the keys of ids, oldest first
+
+	followers []*follower
+}
+
+// ident is what dedup goes by, within a topic.
+type ident struct{ principal, id string }
+
+// first is how the first publish under an id was answered.
+type first struct {
+	position millrace.Position
+	at       int64 // Unix milliseconds
+}
+
+func newTopic(name string, rule *broker.Rule) *topic { return &topic{name: name, rule: rule} }
+
+func (t *topic) born() bool { return !t.head.IsZero() }
+
+func (t *topic) birth(mark uint64) {
+	t.head = millrace.Position{Mark: mark}
+	t.marks.Push(mark)
+}
+
+// base returns the position before the oldest event that is kept; the head if none is.
+func (t *topic) base() millrace.Position {
+	if t.events.Len() == 0 {
+		return t.head
+	}
+	return t.events.At(0).Before()
+}
+
+func (t *topic) state() broker.TopicState {
+	return broker.TopicState{Topic: t.name, Head: t.head, Oldest: t.base(), Events: t.events.Len(), Bytes: t.size}
+}
+
+// seen returns the answer to the first publish under p's id, if the id is remembered.
+func (t *topic) seen(p *millrace.Publish) (first, bool) {
+	if p.Event.ID == "" || t.ids == nil {
+		return first{}, false
+	}
+	f, ok := t.ids[ident{p.Principal, p.Event.ID}]
+	return f, ok
+}
+
+func (t *topic) idCharge(p *millrace.Publish) int64 {
+	if p.Event.ID == "" {
+		return 0
+	}
+	return ident{p.Principal, p.Event.ID}.charge()
+}
+
+func (id ident) charge() int64 { return idBytes + int64(len(id.principal)+len(id.id)) }
+
+// displaced returns how many of the oldest events have to leave for one of the size, and what they are charged for.
+func (t *topic) displaced(size int64) (n int, freed int64) {
+	for n < t.events.Len() && (t.events.Len()-n >= t.rule.MaxEvents || t.size-freed+size > t.rule.MaxBytes) {
+		freed += int64(t.events.At(n).Size())
+		n++
+	}
+	return n, freed
+}
+
+// drop lets go of the n oldest events and returns what they were charged for.
+func (t *topic) drop(n int) (freed int64) {
+	for range n {
+		freed += int64(t.events.Pop().Size())
+	}
+	t.size -= freed
+	return freed
+}
+
+// store keeps the event of p, which is charged for already, and returns what marks and ids that left were charged for.
+func (t *topic) store(p *millrace.Publish, size int64, mark uint64, now int64) (freed int64) {
+	// Times never run backward within a topic, whatever the clock does, so that they can be searched.
+	t.last = max(t.last, now)
+	e := p.Event
+	e.Prev = t.head.Mark
+	e.Position = millrace.Position{Offset: t.head.Offset + 1, Mark: mark}
+	e.Time = time.UnixMilli(t.last).UTC()
+	t.head = e.Position
+	t.events.Push(e)
+	t.size += size
+	t.marks.Push(mark)
+	for t.marks.Len() > t.rule.MaxMarks()+1 {
+		t.marks.Pop()
+		freed += markBytes
+	}
+	if e.ID == "" {
+		return freed
+	}
+	if t.ids == nil {
+		t.ids = map[ident]first{}
+	}
+	id := ident{p.Principal, e.ID}
+	t.ids[id] = first{position: e.Position, at: t.last}
+	t.order.Push(id)
+	if t.order.Len() > t.rule.DedupIDs {
+		freed += t.forgetID()
+	}
+	return freed
+}
+
+func (t *topic) forgetID() (freed int64) {
+	id := t.order.Pop()
+	delete(t.ids, id)
+	return id.charge()
+}
+
+// expire lets go of events and ids that have outlived the rule and returns what they were charged for.
+func (t *topic) expire(now int64) (freed int64) {
+	if t.events.Len() == 0 && t.order.Len() == 0 {
+		return 0
+	}
+	age := t.rule.MaxAge.Milliseconds()
+	n := 0
+	for n < t.events.Len() && now-t.events.At(n).Time.UnixMilli() >= age {
+		n++
+	}
+	freed = t.drop(n)
+	window := t.rule.DedupWindow.Milliseconds()
+	for t.order.Len() > 0 && now-t.ids[t.order.At(0)].at >= window {
+		freed += t.forgetID()
+	}
+	if t.order.Len() == 0 {
+		t.ids = nil
+	}
+	return freed
+}
+
+// outlived reports whether even the head may be let go of. A head that someone follows is not: they would be told of a
+// reset where nothing was lost.
+func (t *topic) outlived(now int64) bool {
+	return t.events.Len() == 0 && t.order.Len() == 0 && len(t.followers) == 0 && now-t.last >= t.rule.HeadRetention.Milliseconds()
+}
+
+// charge returns what the topic is charged for beside events and ids.
+func (t *topic) charge() int64 {
+	return topicBytes + int64(len(t.name)) + markBytes*int64(t.marks.Len()-1)
+}
+
+// fits reports whether p is a place in this lineage, as far as marks are kept.
+func (t *topic) fits(p millrace.Position) bool {
+	if !t.born() || p.Offset > t.head.Offset {
+		return p == t.head
+	}
+	back := t.head.Offset - p.Offset
+	return back < uint64(t.marks.Len()) && t.marks.At(t.marks.Len()-1-int(back)) == p.Mark
+}
+
+// since returns the place of the first kept event that was stored at a time or later.
+func (t *topic) since(at time.Time) int {
+	return sort.Search(t.events.Len(), func(i int) bool { return !t.events.At(i).Time.Before(at) })
+}
