@@ -22,24 +22,24 @@ import (
 
 const key = "a key of more than thirty-two bytes"
 
-func verifier(t testing.TB, c auth.Config) *auth.Verifier {
-	t.Helper()
+func verifier(tb testing.TB, c auth.Config) *auth.Verifier {
+	tb.Helper()
 	v, err := auth.NewVerifier(c)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return v
 }
 
-func sign(t testing.TB, key, subject string, ttl time.Duration) string {
-	t.Helper()
+func sign(tb testing.TB, key, subject string, ttl time.Duration) string {
+	tb.Helper()
 	s, err := auth.NewSigner([]byte(key))
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	token, err := s.Sign(subject, ttl)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return token
 }
