@@ -1,0 +1,109 @@
+// A cursor as a peer keeps it: the seal, and a piece for each topic. Offsets and marks are 64-bit numbers, so they stay
+// text, and are compared as BigInt.
+
+export class Cursor {
+	constructor() {
+		this.seal = "";
+		this.pieces = new Map();
+	}
+
+	move(topic, position) {
+		this.pieces.set(topic, position);
+	}
+
+	drop(topic) {
+		this.pieces.delete(topic);
+	}
+
+	toString() {
+		const items = this.seal ? [this.seal] : [];
+		for (const [topic, at] of this.pieces) items.push(`${at.offset}-${at.mark}-${encodeURIComponent(topic)}`);
+		return items.join(",");
+	}
+
+	// parse reads the text of a cursor, such as the id of an event of an EventSource. It returns the topic of the last
+	// piece too, which is the one that moved.
+	static parse(text) {
+		const cursor = new Cursor();
+		let last = "";
+		for (const item of text.split(",")) {
+			if (item.startsWith("s.")) {
+				cursor.seal = item;
+				continue;
+			}
+			const [offset, mark, ...rest] = item.split("-");
+			if (!rest.length) continue;
+			last = decodeURIComponent(rest.join("-"));
+			if (offset !== "") cursor.move(last, {offset, mark});
+			else cursor.drop(last);
+		}
+		return {cursor, last};
+	}
+}
+
+// Ledger checks the promise: each event of a topic follows on the one before, and none comes twice.
+export class Ledger {
+	constructor() {
+		this.offsets = new Map();
+	}
+
+	// expect sets where a topic stands, after a subscription or a gap.
+	expect(topic, offset) {
+		this.offsets.set(topic, BigInt(offset));
+	}
+
+	// follows reports whether an event is the very next.
+	follows(topic, offset) {
+		const before = this.offsets.get(topic);
+		this.offsets.set(topic, BigInt(offset));
+		return before === undefined || BigInt(offset) === before + 1n;
+	}
+}
+
+// Recovery counts what comes back after a resume, against what the log had when it began.
+export class Recovery {
+	// heads has, by topic, the position at which the log stood; held has the positions of the cursor.
+	constructor(heads, held) {
+		this.heads = new Map();
+		this.returned = 0;
+		this.missed = 0;
+		this.reported = 0;
+		for (const [topic, head] of heads) {
+			const from = held.get(topic);
+			if (!from) continue;
+			const missing = BigInt(head.offset) - BigInt(from.offset);
+			if (missing > 0n) {
+				this.missed += Number(missing);
+				this.heads.set(topic, BigInt(head.offset));
+			}
+		}
+	}
+
+	// returns reports whether an event is one of those that were missed, and counts it.
+	returns(topic, offset) {
+		const head = this.heads.get(topic);
+		if (head === undefined || BigInt(offset) > head) return false;
+		this.returned++;
+		if (BigInt(offset) === head) this.heads.delete(topic);
+		return true;
+	}
+
+	// gap counts what a gap names. After a reset the extent is unknown, so nothing more is waited for in the topic.
+	gap(gap) {
+		if (!this.heads.has(gap.topic)) return;
+		if (gap.cause === "reset") this.heads.delete(gap.topic);
+		else this.reported += Number(BigInt(gap.until.offset) - BigInt(gap.after.offset));
+	}
+
+	get done() {
+		return this.heads.size === 0;
+	}
+
+	toString() {
+		const events = n => `${n} event${n === 1 ? "" : "s"}`;
+		if (this.missed === 0 && this.returned === 0) return "Nothing was missed.";
+		const gap = this.reported ? ` A gap names the other ${this.reported}.` : "";
+		if (!this.done) return `${this.returned} of ${events(this.missed)} came back so far …`;
+		return `${this.returned} of ${events(this.missed)} came back by cursor.${gap}`;
+	}
+}
