@@ -53,6 +53,8 @@ func (t *Table) mapping(rows []Setting, node *yaml.Node, at func(*yaml.Node) str
 		case row < 0:
 			name := strings.ReplaceAll(key.Value, "_", "-")
 			faults = append(faults, fmt.Errorf("%s: %s", where, t.unknown(rows, name, (*Setting).key)))
+		case rows[row].FlagOnly:
+			faults = append(faults, fmt.Errorf("%s: this can only be given as %s", where, rows[row].flag()))
 		case seen[key.Value]:
 			faults = append(faults, errors.New(where+": this stands twice"))
 		default:

@@ -70,6 +70,8 @@ func (t *Table) readEnv(rows []Setting, environ []string) (map[string][]string, 
 		setting := strings.ToLower(strings.ReplaceAll(strings.TrimPrefix(name, envPrefix), "_", "-"))
 		i := slices.IndexFunc(rows, func(s Setting) bool { return s.env() == name })
 		switch {
+		case i >= 0 && rows[i].FlagOnly:
+			faults = append(faults, fmt.Errorf("%s: this can only be given as %s", name, rows[i].flag()))
 		case i >= 0 && rows[i].Value.fileOnly != nil:
 			faults = append(faults, fmt.Errorf("%s: %s", name, onlyInFile))
 		case i >= 0:

@@ -26,6 +26,9 @@ type Setting struct {
 	Value  Value
 	Doc    string // what it does, without a full stop
 	Secret bool   // never printed
+
+	// FlagOnly is for what belongs to one call, so that a variable that was left behind does not change it.
+	FlagOnly bool
 }
 
 func (s *Setting) flag() string { return "--" + s.Name }

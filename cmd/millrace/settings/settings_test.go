@@ -29,6 +29,7 @@ type told struct {
 	level   string
 	key     string
 	rules   []*rule
+	id      string
 }
 
 func table() (*told, *settings.Table) {
@@ -58,6 +59,7 @@ func table() (*told, *settings.Table) {
 					{Name: "max-age", Value: settings.Duration(&r.age, 0)},
 				}
 			}), Doc: "rules"},
+			{Name: "id", Value: settings.Text(&v.id, "ID"), Doc: "id of the event", FlagOnly: true},
 		},
 		Elsewhere: map[string][]string{"broker": {"publish", "wsgateway"}},
 	}
@@ -170,6 +172,7 @@ log_level: loud
 nonsense: 1
 broker: x
 key: short-secret
+id: x
 rules:
   - pattern: a
     max_age: soon
@@ -179,7 +182,7 @@ rules:
 	v, tab := table()
 	_, err := tab.Load(
 		[]string{"--ping-intervall=1s", "--ping-interval", "now", "--max-bytes=-1", "--broker=x", "--rules=x", "--config", path, "--origins"},
-		[]string{"MILLRACE_OPEN=yes", "MILLRACE_MAX_FRAME=1", "MILLRACE_BROKER=x", "MILLRACE_RULES=x", "MILLRACE_PORT=tcp://10.0.0.1:80"})
+		[]string{"MILLRACE_OPEN=yes", "MILLRACE_MAX_FRAME=1", "MILLRACE_BROKER=x", "MILLRACE_RULES=x", "MILLRACE_ID=x", "MILLRACE_PORT=tcp://10.0.0.1:80"})
 	if err == nil {
 		t.Fatal("no fault was found")
 	}
@@ -190,6 +193,7 @@ rules:
 		`--origins: a value is missing`,
 		`MILLRACE_MAX_FRAME: there is no such setting; did you mean MILLRACE_MAX_FRAMES?`,
 		`MILLRACE_RULES: this can only be set in the file of --config`,
+		`MILLRACE_ID: this can only be given as --id`,
 		`MILLRACE_PORT: there is no such setting`,
 		`--ping-interval: "now" is not what it should be; want a time such as 500ms, 25s or 1h30m, at least 1s`,
 		`--max-bytes: "-1" is not what it should be; want a size such as 4096, 64KiB or 1GiB, at least 1`,
@@ -201,9 +205,10 @@ rules:
 		path + `:6: nonsense: there is no such setting`,
 		path + `:7: broker: this is a setting of millrace publish, millrace wsgateway, not of this command`,
 		path + `:8: key: want at least 32 bytes`,
-		path + `:11: max_age: "soon" is not what it should be; want a time such as 500ms, 25s or 1h30m, at least 0s`,
-		path + `:12: patern: there is no such setting; did you mean pattern?`,
-		path + `:13: want a mapping of names to values`,
+		path + `:9: id: this can only be given as --id`,
+		path + `:12: max_age: "soon" is not what it should be; want a time such as 500ms, 25s or 1h30m, at least 0s`,
+		path + `:13: patern: there is no such setting; did you mean pattern?`,
+		path + `:14: want a mapping of names to values`,
 	}
 	for _, w := range want {
 		if !strings.Contains(err.Error()+"\n", w+"\n") {
@@ -327,6 +332,7 @@ func TestHelpHasEverySettingWithItsDefault(t *testing.T) {
   --log-level debug|info      what is logged (default info)
   --key KEY                   secret
   rules:                      rules (file only)
+  --id ID                     id of the event
   --config FILE               YAML file with settings
 `
 	if got := tab.Help(); got != want {
