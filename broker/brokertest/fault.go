@@ -91,3 +91,91 @@ func (t *Torn) Follow(ctx context.Context, topic string, f broker.Follower) (mil
 	}
 	return t.Log.Follow(ctx, topic, f)
 }
+
+// Forgetful is a log that can lose everything at once, as an engine does that fails over to an empty copy. Its followers
+// stay, and are not told of the loss.
+type Forgetful struct {
+	open func() broker.Log
+
+	mu        sync.Mutex
+	log       broker.Log
+	followers map[*forgetfulFollower]func() // with what stops them at log
+}
+
+type forgetfulFollower struct {
+	topic string
+	broker.Follower
+}
+
+// NewForgetful returns a log over those that open returns, one after the other.
+func NewForgetful(open func() broker.Log) *Forgetful {
+	return &Forgetful{open: open, log: open(), followers: map[*forgetfulFollower]func(){}}
+}
+
+// Forget goes on with an empty log.
+func (f *Forgetful) Forget() error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, stop := range f.followers {
+		stop()
+	}
+	if err := f.log.Close(); err != nil {
+		return err
+	}
+	f.log = f.open()
+	for follower := range f.followers {
+		_, stop, err := f.log.Follow(context.Background(), follower.topic, follower)
+		if err != nil {
+			return err
+		}
+		f.followers[follower] = stop
+	}
+	return nil
+}
+
+func (f *Forgetful) current() broker.Log {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.log
+}
+
+// Append implements broker.Log.
+func (f *Forgetful) Append(ctx context.Context, batch []millrace.Publish) []millrace.Ack {
+	return f.current().Append(ctx, batch)
+}
+
+// Read implements broker.Log.
+func (f *Forgetful) Read(ctx context.Context, topic string, r millrace.Range) (millrace.Page, error) {
+	return f.current().Read(ctx, topic, r)
+}
+
+// Follow implements broker.Log.
+func (f *Forgetful) Follow(ctx context.Context, topic string, to broker.Follower) (millrace.Position, func(), error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	follower := &forgetfulFollower{topic, to}
+	head, stop, err := f.log.Follow(ctx, topic, follower)
+	if err != nil {
+		return head, nil, err
+	}
+	f.followers[follower] = stop
+	return head, func() { f.leave(follower) }, nil
+}
+
+func (f *Forgetful) leave(follower *forgetfulFollower) {
+	f.mu.Lock()
+	stop := f.followers[follower]
+	delete(f.followers, follower)
+	f.mu.Unlock()
+	if stop != nil {
+		stop()
+	}
+}
+
+// Topics implements broker.Log.
+func (f *Forgetful) Topics(ctx context.Context, after string, limit int) ([]broker.TopicState, error) {
+	return f.current().Topics(ctx, after, limit)
+}
+
+// Close implements broker.Log.
+func (f *Forgetful) Close() error { return f.current().Close() }

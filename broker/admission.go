@@ -1,0 +1,77 @@
+package broker
+
+import (
+	"encoding/json"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/millrace-dev/millrace"
+)
+
+// Bounds of an event's parts, in bytes of UTF-8.
+const (
+	MaxNameBytes        = 255 // of an event's id, name, key and content type
+	MaxHeaders          = 32
+	MaxHeaderNameBytes  = 128
+	MaxHeaderValueBytes = 4096
+)
+
+// admit reports what keeps an event from being stored in any log, or nil.
+func admit(e *millrace.Event, maxData int) *millrace.Error {
+	if err := millrace.ValidateTopic(e.Topic); err != nil {
+		return millrace.AsError(err)
+	}
+	if len(e.Data) > maxData {
+		return millrace.Errorf(millrace.ReasonTooLarge, "the event's data has %d bytes; at most %d are allowed", len(e.Data), maxData)
+	}
+	for _, part := range [...]struct{ what, text string }{
+		{"id", e.ID},
+		{"name", e.Name},
+		{"key", e.Key},
+		{"content type", e.ContentType},
+	} {
+		if err := admitText(part.what, part.text, MaxNameBytes); err != nil {
+			return err
+		}
+	}
+	if len(e.Headers) > MaxHeaders {
+		return millrace.Errorf(millrace.ReasonEventInvalid, "the event has %d headers; at most %d are allowed", len(e.Headers), MaxHeaders)
+	}
+	for _, h := range e.Headers {
+		if h.Name == "" {
+			return millrace.Errorf(millrace.ReasonEventInvalid, "the event has a header without a name")
+		}
+		if err := admitText("header's name", h.Name, MaxHeaderNameBytes); err != nil {
+			return err
+		}
+		if err := admitText("header's value", h.Value, MaxHeaderValueBytes); err != nil {
+			return err
+		}
+	}
+	switch millrace.PayloadOf(e.ContentType) {
+	case millrace.PayloadJSON:
+		// The JSON grammar alone does not make strings UTF-8, and a frame with such a string would end its receivers.
+		if !json.Valid(e.Data) || !utf8.Valid(e.Data) {
+			return millrace.Errorf(millrace.ReasonEventInvalid, "the event's data is not one JSON text in UTF-8, as its content type says")
+		}
+	case millrace.PayloadText:
+		if !utf8.Valid(e.Data) {
+			return millrace.Errorf(millrace.ReasonEventInvalid, "the event's data is not UTF-8 text, as its content type says")
+		}
+	}
+	return nil
+}
+
+// admitText bounds a text that ends up in lines and header fields of several wires.
+func admitText(what, text string, maxBytes int) *millrace.Error {
+	switch {
+	case len(text) > maxBytes:
+		return millrace.Errorf(millrace.ReasonEventInvalid, "the event's %s has %d bytes; at most %d are allowed", what, len(text), maxBytes)
+	case !utf8.ValidString(text):
+		return millrace.Errorf(millrace.ReasonEventInvalid, "the event's %s is not UTF-8", what)
+	case strings.ContainsFunc(text, unicode.IsControl):
+		return millrace.Errorf(millrace.ReasonEventInvalid, "the event's %s has a control character", what)
+	}
+	return nil
+}

@@ -1,0 +1,73 @@
+package broker
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"time"
+)
+
+// Config is what a broker can be told. Zero fields take their defaults.
+type Config struct {
+	MaxEventBytes int // largest data of an event, in bytes; default 1 MiB
+
+	TailEvents int           // newest events kept at hand for each followed topic; default 256
+	TailBytes  int           // what they may be charged for; default 512 KiB
+	TailAge    time.Duration // how long they are kept at hand; default 1 min
+	TailsBytes int64         // what the tails of all topics may be charged for; beyond it each keeps just its newest event; default 256 MiB
+
+	BatchEvents int // events in one batch of a feed; default 512
+	BatchBytes  int // what they are charged for, give or take an event; default 256 KiB
+	FeedReads   int // pages of the log that one feed may have under way or at hand; default 8
+
+	RetryAfter    time.Duration // wait before the first new try when the log fails; then twice as long each time; default 100 ms
+	MaxRetryAfter time.Duration // longest such wait; default 5 s
+}
+
+func (c Config) withDefaults() Config {
+	c.MaxEventBytes = cmp.Or(c.MaxEventBytes, 1<<20)
+	c.TailEvents = cmp.Or(c.TailEvents, 256)
+	c.TailBytes = cmp.Or(c.TailBytes, 512<<10)
+	c.TailAge = cmp.Or(c.TailAge, time.Minute)
+	c.TailsBytes = cmp.Or(c.TailsBytes, 256<<20)
+	c.BatchEvents = cmp.Or(c.BatchEvents, 512)
+	c.BatchBytes = cmp.Or(c.BatchBytes, 256<<10)
+	c.FeedReads = cmp.Or(c.FeedReads, 8)
+	c.RetryAfter = cmp.Or(c.RetryAfter, 100*time.Millisecond)
+	c.MaxRetryAfter = cmp.Or(c.MaxRetryAfter, 5*time.Second)
+	return c
+}
+
+// Validate reports every fault at once.
+func (c Config) Validate() error {
+	var faults []error
+	for _, f := range []struct {
+		name  string
+		value int64
+	}{
+		{"MaxEventBytes", int64(c.MaxEventBytes)},
+		{"TailEvents", int64(c.TailEvents)},
+		{"TailBytes", int64(c.TailBytes)},
+		{"TailsBytes", c.TailsBytes},
+		{"BatchEvents", int64(c.BatchEvents)},
+		{"BatchBytes", int64(c.BatchBytes)},
+		{"FeedReads", int64(c.FeedReads)},
+	} {
+		if f.value < 0 {
+			faults = append(faults, fmt.Errorf("%s is %d; it can't be negative", f.name, f.value))
+		}
+	}
+	for _, f := range []struct {
+		name  string
+		value time.Duration
+	}{
+		{"TailAge", c.TailAge},
+		{"RetryAfter", c.RetryAfter},
+		{"MaxRetryAfter", c.MaxRetryAfter},
+	} {
+		if f.value < 0 {
+			faults = append(faults, fmt.Errorf("%s is %v; it can't be negative", f.name, f.value))
+		}
+	}
+	return errors.Join(faults...)
+}

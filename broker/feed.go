@@ -1,0 +1,244 @@
+package broker
+
+import (
+	"context"
+	"sync"
+
+	"github.com/millrace-dev/millrace"
+)
+
+// Feed is one consumer of any number of topics: a link, a backend's stream, or a gateway in the same process. Its
+// methods may be called concurrently, Next by one goroutine at a time.
+//
+// What a feed holds is bounded by its subscriptions and a few pages of the log, however slow its consumer is: what comes
+// meanwhile stays in the topics' tails and logs.
+type Feed struct {
+	// Static.
+	broker *Broker
+	ctx    context.Context // ends with the reason when the feed ends
+	end    context.CancelCauseFunc
+	ready  *readyQueue
+
+	work sync.WaitGroup // reads of the log under way
+
+	// Locks are taken in the order Feed.mu, Log's own, hub.mu, readyQueue.mu.
+	mu      sync.Mutex
+	subs    map[string]*subscription // protected by mu
+	reads   int                      // protected by mu; pages under way or at hand
+	waiting queue                    // protected by mu; those that wait for a read
+	closed  bool                     // protected by mu
+}
+
+// NewFeed returns a feed without topics. It must be closed. If the broker has stopped it is closed already.
+func (b *Broker) NewFeed() *Feed {
+	f := &Feed{
+		broker:  b,
+		ready:   newReadyQueue(),
+		subs:    map[string]*subscription{},
+		waiting: queue{kind: queueReading},
+	}
+	f.ctx, f.end = context.WithCancelCause(b.ctx)
+	b.mu.Lock()
+	stopped := b.stopped
+	if !stopped {
+		b.feeds[f] = struct{}{}
+	}
+	b.mu.Unlock()
+	if stopped {
+		f.close(millrace.Errorf(millrace.ReasonDraining, "the broker is going away"))
+	}
+	return f
+}
+
+// Close ends the feed's subscriptions and waits for its goroutines. Next fails from then on. It may be called more than
+// once.
+func (f *Feed) Close() {
+	f.close(millrace.Errorf(millrace.ReasonCanceled, "the feed is closed"))
+	f.broker.mu.Lock()
+	delete(f.broker.feeds, f)
+	f.broker.mu.Unlock()
+}
+
+func (f *Feed) close(reason *millrace.Error) {
+	f.end(reason)
+	f.mu.Lock()
+	f.closed = true
+	for _, s := range f.subs {
+		f.drop(s)
+	}
+	f.mu.Unlock()
+	f.work.Wait()
+}
+
+// Subscribe asks for a topic from start on and returns at once. What comes of it arrives through Next: UpdateAttached
+// with the position that start became, or UpdateRefused; then events, and gaps where there are holes. It fails with
+// ReasonConflict if the feed has the topic already, and if the feed is closed.
+func (f *Feed) Subscribe(topic string, start millrace.Start) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.closed {
+		return context.Cause(f.ctx)
+	}
+	if f.subs[topic] != nil {
+		return millrace.Errorf(millrace.ReasonConflict, "topic %q is subscribed already", topic)
+	}
+	s := &subscription{feed: f, topic: topic, start: start}
+	if err := millrace.ValidateTopic(topic); err != nil {
+		s.refuse(millrace.AsError(err))
+	} else if s.hub = f.broker.hub(topic); s.hub == nil {
+		return context.Cause(f.broker.ctx)
+	} else {
+		s.hub.join(s)
+	}
+	f.subs[topic] = s
+	f.ready.push(s)
+	return nil
+}
+
+// Unsubscribe ends the subscription to a topic; a topic that is not subscribed is left alone. A batch of Next that was
+// put together before may still tell of the subscription, and none that was put together later: a call of Next that
+// begins after Unsubscribe has returned tells nothing of it, and what it does tell of the topic is of a later Subscribe
+// and begins with UpdateAttached or UpdateRefused.
+func (f *Feed) Unsubscribe(topic string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if s := f.subs[topic]; s != nil {
+		f.drop(s)
+	}
+}
+
+// drop ends a subscription. f.mu is held.
+func (f *Feed) drop(s *subscription) {
+	delete(f.subs, s.topic)
+	s.ended = true
+	if s.retry != nil {
+		s.retry.Stop()
+	}
+	f.waiting.remove(s)
+	if s.phase != phaseReading {
+		f.yield(s) // else its read does, when it is back
+	}
+	s.page, s.news = nil, nil
+	if s.hub != nil {
+		s.hub.leave(s)
+	}
+	f.ready.remove(s)
+}
+
+// Next returns a batch of updates, at least one, in order for each topic, topics taking turns. It waits for the first
+// until ctx ends. The caller owns the slice and that of the events of each update. A failure of the log is told as
+// UpdateDetached, with the reason in Err, and ends with UpdateAttached at the position where the subscription goes on.
+// An error is final unless ctx has ended: the feed is closed, or the broker has stopped.
+func (f *Feed) Next(ctx context.Context) ([]millrace.Update, error) {
+	for {
+		if f.ctx.Err() != nil {
+			return nil, context.Cause(f.ctx)
+		}
+		if updates := f.collect(); len(updates) > 0 {
+			return updates, nil
+		}
+		select {
+		case <-f.ready.signal:
+		case <-f.ctx.Done():
+		case <-ctx.Done():
+			return nil, millrace.AsError(ctx.Err())
+		}
+	}
+}
+
+// collect puts together what there is, up to the bounds of a batch.
+func (f *Feed) collect() []millrace.Update {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	b := batch{events: f.broker.config.BatchEvents, bytes: f.broker.config.BatchBytes}
+	for b.open() {
+		s := f.ready.pop()
+		if s == nil {
+			break
+		}
+		s.advance(&b)
+	}
+	return b.updates
+}
+
+// read fetches the page after start for a subscription, or makes it wait until the feed has fewer pages under way. f.mu
+// is held.
+func (f *Feed) read(s *subscription, start millrace.Start) {
+	s.from = start
+	if f.reads >= f.broker.config.FeedReads {
+		s.phase = phaseQueued
+		f.waiting.push(s)
+		return
+	}
+	f.fetch(s)
+}
+
+func (f *Feed) fetch(s *subscription) {
+	f.reads++
+	s.holds = true
+	s.phase = phaseReading
+	s.version = s.hub.look(millrace.Position{}, 0, 0).version
+	r := millrace.Range{Start: s.from, Limit: f.broker.config.BatchEvents, MaxBytes: f.broker.config.BatchBytes}
+	f.work.Go(func() {
+		page, err := f.broker.log.Read(f.ctx, s.topic, r)
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		s.phase = phaseLive
+		switch {
+		case s.ended:
+			f.yield(s)
+		case err != nil:
+			f.yield(s)
+			s.detach(millrace.AsError(err))
+			f.ready.push(s)
+		default:
+			s.accept(page)
+			f.ready.push(s)
+		}
+	})
+}
+
+// yield gives back the page that a subscription held and lets the next one read. f.mu is held.
+func (f *Feed) yield(s *subscription) {
+	if !s.holds {
+		return
+	}
+	s.holds = false
+	f.reads--
+	if f.closed {
+		return
+	}
+	if next := f.waiting.pop(); next != nil {
+		f.fetch(next)
+	}
+}
+
+// batch is what one call of Next returns. A full batch is not open any more.
+type batch struct {
+	updates []millrace.Update
+	events  int // that still fit
+	bytes   int // that still fit
+}
+
+// maxUpdates bounds the updates in a batch, where they have few events.
+const maxUpdates = 1024
+
+func (b *batch) open() bool { return b.events > 0 && b.bytes > 0 && len(b.updates) < maxUpdates }
+
+func (b *batch) add(u millrace.Update) { b.updates = append(b.updates, u) }
+
+// addEvents adds events of one topic, as part of the last update if that is of the same topic.
+func (b *batch) addEvents(topic string, events []*millrace.Event) {
+	b.events -= len(events)
+	for _, e := range events {
+		b.bytes -= e.Size()
+	}
+	last := events[len(events)-1].Position
+	if n := len(b.updates); n > 0 && b.updates[n-1].Kind == millrace.UpdateEvents && b.updates[n-1].Topic == topic {
+		u := &b.updates[n-1]
+		u.Events = append(u.Events, events...)
+		u.Position = last
+		return
+	}
+	b.add(millrace.Update{Kind: millrace.UpdateEvents, Topic: topic, Position: last, Events: events})
+}
