@@ -3,7 +3,7 @@
 
 const limit = 500;
 
-const clock = new Intl.DateTimeFormat(undefined, {hour: "2-digit", minute: "2-digit", second: "2-digit", fractionalSecondDigits: 3});
+const clock = new Intl.DateTimeFormat(undefined, {hour: "2-digit", minute: "2-digit", second: "2-digit", fractionalSecondDigits: 3, hourCycle: "h23"});
 
 function element(tag, className, text) {
 	const e = document.createElement(tag);
@@ -77,11 +77,11 @@ function eventRow({event, returned, time}) {
 	Object.assign(details.dataset, {testid: "event", topic, offset: position.offset, mark: position.mark, name: name ?? "", returned: String(Boolean(returned))});
 	const summary = element("summary");
 	const offset = element("span", "offset", position.offset);
-	offset.title = returned ? "came back after a resume" : "offset in its topic";
+	offset.title = `position ${position.offset}-${position.mark}${returned ? ", came back after a resume" : ""}`;
 	summary.append(
 		offset,
 		element("span", "topic", topic),
-		element("span", "name", name || "message"),
+		element("span", name ? "name" : "name none", name || "message"),
 		element("span", "data", text.slice(0, 400)),
 		element("span", "time", clock.format(stored)),
 	);

@@ -11,6 +11,7 @@ export class Meter {
 	constructor(line, rate) {
 		this.#line = line;
 		this.#rate = rate;
+		this.#draw();
 		setInterval(() => this.#tick(), 1000);
 	}
 
@@ -23,6 +24,10 @@ export class Meter {
 		this.#bins.shift();
 		this.#current = 0;
 		this.#rate.textContent = this.#bins.at(-1).toLocaleString();
+		this.#draw();
+	}
+
+	#draw() {
 		const top = Math.max(5, ...this.#bins);
 		this.#line.setAttribute("points", this.#bins.map((n, i) => `${i * seconds / (seconds - 1)},${19 - 18 * n / top}`).join(" "));
 	}
