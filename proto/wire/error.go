@@ -25,7 +25,7 @@ func Error(e *millrace.Error) *millracev1.Error {
 	if e == nil {
 		return nil
 	}
-	return &millracev1.Error{Reason: string(e.Reason), Message: e.Message, RetryAfterMs: Millis(e.RetryAfter)}
+	return &millracev1.Error{Reason: string(e.Reason), Message: text(e.Message), RetryAfterMs: Millis(e.RetryAfter)}
 }
 
 // ParseError reads an error; nil of nil. A reason that this version does not know is ReasonInternal.
@@ -40,6 +40,9 @@ func ParseError(m *millracev1.Error) *millrace.Error {
 	}
 }
 
+// text returns a message as protobuf takes it, which fails on a string that is not UTF-8.
+func text(message string) string { return strings.ToValidUTF8(message, "\uFFFD") }
+
 // Millis returns a duration in milliseconds as the contract has them in 32 bits: not negative, and cut at 49 days.
 func Millis(d time.Duration) uint32 {
 	return uint32(min(max(d.Milliseconds(), 0), math.MaxUint32))
@@ -49,7 +52,7 @@ func Millis(d time.Duration) uint32 {
 // cause stays out.
 func Status(e *millrace.Error) *status.Status {
 	o := e.Reason.Outcome()
-	bare := status.New(codes.Code(o.GRPC), e.Message)
+	bare := status.New(codes.Code(o.GRPC), text(e.Message))
 	details := []protoadapt.MessageV1{&errdetails.ErrorInfo{Domain: Domain, Reason: strings.ToUpper(string(o.Reason))}}
 	if e.RetryAfter > 0 {
 		details = append(details, &errdetails.RetryInfo{RetryDelay: durationpb.New(e.RetryAfter)})

@@ -273,6 +273,16 @@ func TestWordsOfANewerPeerPromiseNothing(t *testing.T) {
 	}
 }
 
+func TestAMessageThatIsNotUTF8StillTravels(t *testing.T) {
+	e := &millrace.Error{Reason: millrace.ReasonInternal, Message: "bad \xff byte"}
+	if got := wire.ParseStatus(wire.Status(e).Err()); got.Reason != e.Reason || got.Message != "bad \uFFFD byte" {
+		t.Errorf("a status becomes %+v", got)
+	}
+	if got := wire.ParseError(carried(t, wire.Error(e))); got.Message != "bad \uFFFD byte" {
+		t.Errorf("a message becomes %+v", got)
+	}
+}
+
 func BenchmarkEventElement(b *testing.B) {
 	e := &millrace.Event{
 		Topic: "chat:1", Position: millrace.Position{Offset: 1 << 20, Mark: 1 << 62}, Prev: 1 << 61, Name: "price",
