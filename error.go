@@ -60,7 +60,7 @@ var outcomes = []Outcome{
 	{ReasonConflict, 9, 409, 4012, false},
 	{ReasonTooLarge, 8, 413, 1009, false},
 	{ReasonTooManyTopics, 8, 429, 4009, false},
-	{ReasonRateLimited, 8, 429, 4008, true},
+	{ReasonRateLimited, 8, 429, 4504, true},
 	{ReasonFull, 8, 503, 1013, true},
 	{ReasonUnavailable, 14, 503, 1013, true},
 	{ReasonDraining, 14, 503, 1012, true},

@@ -206,34 +206,30 @@ func TestAReaderSlowerThanThePublisherGetsEverythingOrExactGaps(t *testing.T) {
 }
 
 func TestABatchIsBoundedAndTopicsTakeTurns(t *testing.T) {
-	b := newBroker(t, broker.Config{BatchEvents: 200, BatchBytes: 1 << 20}, newLog(t))
-	for _, topic := range []string{"large", "small:1", "small:2"} {
-		n := 10
-		if topic == "large" {
-			n = 1_000
-		}
-		fill(t, b, topic, n)
-	}
-	l := newLedger(t, b)
-	earliest := millrace.Start{Kind: millrace.StartEarliest}
-	l.subscribe("large", earliest)
-	large := l.accounts["large"]
-	l.until(func() bool { return len(large.events) > 0 })
-	l.subscribe("small:1", earliest)
-	l.subscribe("small:2", earliest)
-	one, two := l.accounts["small:1"], l.accounts["small:2"]
-	l.until(func() bool { return len(one.events) == 10 && len(two.events) == 10 })
-	if len(large.events) == 1_000 {
-		t.Error("the small topics waited for the large one")
-	}
-	for len(large.events) < 1_000 {
-		n := 0
-		for _, u := range l.next() {
-			n += len(u.Events)
-		}
-		if n > 200 {
-			t.Fatalf("a batch of %d events", n)
-		}
+	for _, tail := range []int{10, 1_000} { // the large topic is served by the log, and by its tail
+		t.Run(fmt.Sprintf("a tail of %d", tail), func(t *testing.T) {
+			b := newBroker(t, broker.Config{BatchEvents: 200, TailEvents: tail}, newLog(t))
+			l := newLedger(t, b)
+			large := l.attach("large", millrace.Start{})
+			one := l.attach("small:1", millrace.Start{})
+			two := l.attach("small:2", millrace.Start{})
+			fill(t, b, "large", 1_000)
+			fill(t, b, "small:1", 10)
+			fill(t, b, "small:2", 10)
+			l.next()
+			if len(one.events) != 10 || len(two.events) != 10 {
+				t.Error("the small topics waited for the large one")
+			}
+			for len(large.events) < 1_000 {
+				n := 0
+				for _, u := range l.next() {
+					n += len(u.Events)
+				}
+				if n > 200 {
+					t.Fatalf("a batch of %d events", n)
+				}
+			}
+		})
 	}
 }
 

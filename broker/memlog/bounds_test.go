@@ -101,7 +101,7 @@ func (deaf) Appended([]*millrace.Event) {}
 
 func TestAHeadThatIsFollowedStays(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		l := open(t, memlog.Config{})
+		l := open(t, memlog.Config{SweepInterval: time.Hour})
 		head := appendOne(t, l, brokertest.Event("a", 1)).Position
 		_, stop, err := l.Follow(t.Context(), "a", deaf{})
 		if err != nil {

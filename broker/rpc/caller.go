@@ -1,0 +1,104 @@
+package rpc
+
+import (
+	"context"
+	"slices"
+	"strings"
+
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/peer"
+
+	"github.com/millrace-dev/millrace"
+)
+
+// Authenticator turns a token into what its bearer may do. An empty token is that of an anonymous caller. The error is a
+// *millrace.Error that says nothing of the token's text. It may be called concurrently.
+type Authenticator interface {
+	Authenticate(ctx context.Context, token string) (*millrace.Grant, error)
+}
+
+// caller is who makes a call. It is immutable.
+type caller struct {
+	grant   *millrace.Grant
+	trusted bool   // may speak for others
+	address string // of the connection's other end
+}
+
+// principal scopes the ids of the caller's events. A gateway names those of its peers in the same way, so that an event
+// that is tried again at another door is still the same one.
+func (c *caller) principal() string {
+	if c.grant.Subject == "" {
+		return "anonymous"
+	}
+	return "subject:" + c.grant.Subject
+}
+
+// authenticate finds out who holds a token.
+func (s *Server) authenticate(ctx context.Context, token string) (*caller, *millrace.Error) {
+	var grant *millrace.Grant
+	switch {
+	case token == "" && s.config.Anonymous != nil:
+		grant = s.config.Anonymous
+	case s.config.Authenticator == nil:
+		return nil, millrace.Errorf(millrace.ReasonUnauthorized, "this server takes no tokens; come without one")
+	default:
+		g, err := s.config.Authenticator.Authenticate(ctx, token)
+		if err != nil {
+			return nil, millrace.AsError(err)
+		}
+		grant = g
+	}
+	c := &caller{grant: grant, trusted: s.trusts(grant)}
+	if p, ok := peer.FromContext(ctx); ok {
+		c.address = p.Addr.String()
+	}
+	return c, nil
+}
+
+// trusts reports whether the holder of a grant may speak for others. Where nobody is named, that is only who needs no
+// token for anything: then there is nobody to be told apart from.
+func (s *Server) trusts(g *millrace.Grant) bool {
+	if s.config.Trusted != nil {
+		return slices.Contains(s.config.Trusted, g.Subject)
+	}
+	return g.Subject == "" && slices.Contains(g.Rules, millrace.Rule{Pattern: "**", Actions: millrace.ActionAll})
+}
+
+// identify finds out who makes a call, by the token in its metadata.
+func (s *Server) identify(ctx context.Context) (*caller, *millrace.Error) {
+	values := metadata.ValueFromIncomingContext(ctx, "authorization")
+	switch len(values) {
+	case 0:
+		return s.authenticate(ctx, "")
+	case 1:
+	default:
+		return nil, millrace.Errorf(millrace.ReasonUnauthorized, "the metadata has more than one authorization")
+	}
+	scheme, token, ok := strings.Cut(values[0], " ")
+	if !ok || !strings.EqualFold(scheme, "bearer") || token == "" {
+		return nil, millrace.Errorf(millrace.ReasonUnauthorized, `the metadata's authorization is not "Bearer TOKEN"`)
+	}
+	return s.authenticate(ctx, token)
+}
+
+type callerKey struct{}
+
+// callerOf returns who makes the call of a context that guard made.
+func callerOf(ctx context.Context) *caller {
+	c, ok := ctx.Value(callerKey{}).(*caller)
+	if !ok {
+		panic("rpc: a call came past its guard")
+	}
+	return c
+}
+
+// allow reports why a caller may not do something on a topic, or nil.
+func (c *caller) allow(a millrace.Action, what, topic string) *millrace.Error {
+	if err := millrace.ValidateTopic(topic); err != nil {
+		return millrace.AsError(err)
+	}
+	if !c.grant.Allows(a, topic) {
+		return millrace.Errorf(millrace.ReasonForbidden, "the grant does not allow to %s %q", what, topic)
+	}
+	return nil
+}
