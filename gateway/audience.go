@@ -181,6 +181,7 @@ func (a *audience) read() {
 // take receives what read fetched.
 func (a *audience) take(page millrace.Page, err error) {
 	a.reading = false
+	a.next = 0 // unless it is found again: then the next turn or tick reads once more
 	if a.pass.active() || a.held == 0 {
 		return
 	}

@@ -1,13 +1,14 @@
 package gateway
 
 import (
-	"github.com/millrace-dev/millrace"
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/binary"
 	"strings"
 	"time"
+
+	"github.com/millrace-dev/millrace"
 )
 
 const (
@@ -65,9 +66,18 @@ func (s *Session) appendCursor(dst []byte, without *subscription) []byte {
 			continue
 		}
 		dst = append(dst, ',')
-		dst = millrace.AppendPiece(dst, millrace.Piece{Topic: sub.topic(), Position: sub.position(), Attached: sub.attached})
+		dst = millrace.AppendPiece(dst, sub.piece())
 	}
 	return dst
+}
+
+// piece is the subscription's part of the session's cursor. One that resumes keeps the position that it came with until
+// it is attached, so that a peer which is cut off meanwhile has lost nothing.
+func (sub *subscription) piece() millrace.Piece {
+	if !sub.attached && sub.start.Kind == millrace.StartAfter {
+		return millrace.Piece{Topic: sub.topic(), Position: sub.start.After, Attached: true}
+	}
+	return millrace.Piece{Topic: sub.topic(), Position: sub.position(), Attached: sub.attached}
 }
 
 // appendLead appends what stands before the bytes of the subscription's next event or gap. The lead is kept until
@@ -76,7 +86,9 @@ func (sub *subscription) appendLead(dst []byte) []byte {
 	s := sub.session
 	if s.moved != sub {
 		s.moved = sub
-		sub.lead = s.wire.AppendLead(sub.lead[:0], s.appendCursor(nil, sub))
+		l := s.loop
+		l.cursor = s.appendCursor(l.cursor[:0], sub)
+		sub.lead = s.wire.AppendLead(sub.lead[:0], l.cursor)
 	}
 	return append(dst, sub.lead...)
 }

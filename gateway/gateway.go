@@ -93,12 +93,7 @@ func (g *Gateway) Close() {
 // come back elsewhere. It waits until they are gone or ctx ends.
 func (g *Gateway) Drain(ctx context.Context, window time.Duration) {
 	g.draining.Store(true)
-	g.mu.RLock()
-	sessions := make([]*Session, 0, len(g.sessions))
-	for _, s := range g.sessions {
-		sessions = append(sessions, s)
-	}
-	g.mu.RUnlock()
+	sessions := g.all()
 	for _, s := range sessions {
 		s.loop.post(call(func() { s.goAway(window) }))
 	}
@@ -130,6 +125,16 @@ func (g *Gateway) Session(id string) (*Session, bool) {
 	return s, ok
 }
 
+func (g *Gateway) all() []*Session {
+	g.mu.RLock()
+	defer g.mu.RUnlock()
+	sessions := make([]*Session, 0, len(g.sessions))
+	for _, s := range g.sessions {
+		sessions = append(sessions, s)
+	}
+	return sessions
+}
+
 // Opening is what a peer asks for when it connects.
 type Opening struct {
 	Grant      *millrace.Grant // who the peer is and what it may do; not nil
@@ -157,9 +162,11 @@ func (g *Gateway) Open(o Opening, w *Wire, t Transport) (*Session, error) {
 	}
 	s := &Session{
 		gateway: g, wire: w, wireIndex: wireIndex, transport: t, grant: o.Grant, heartbeats: o.Heartbeats,
-		done: make(chan struct{}), answered: make(chan struct{}, 1),
+		done: make(chan struct{}), answered: make(chan struct{}, 1), slot: noSlot,
 	}
 	s.loop = g.loops[g.opened.Add(1)%uint64(len(g.loops))]
+	g.mu.Lock() // until the beginning is posted, so that whoever finds the session posts after it
+	defer g.mu.Unlock()
 	resumed, err := g.admit(s, seal)
 	if err != nil {
 		return nil, err
@@ -202,10 +209,12 @@ func (o Opening) subscriptions() (topics []Subscribe, seal string, err error) {
 	return topics, seal, nil
 }
 
-// admit gives the session its identity: that of the seal, if it was made for this subject and is not in use here.
+// admit gives the session its identity: that of the seal, if it was made for this subject and is not in use here. It runs
+// under g.mu: whoever drains or closes the gateway and then looks under g.mu finds every session that was admitted.
 func (g *Gateway) admit(s *Session, seal string) (resumed bool, err error) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
+	if err := g.Ready(); err != nil {
+		return false, err
+	}
 	if len(g.sessions) >= g.config.MaxSessions {
 		return false, millrace.Errorf(millrace.ReasonFull, "the gateway has as many sessions as it takes")
 	}

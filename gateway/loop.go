@@ -2,8 +2,6 @@ package gateway
 
 import (
 	"context"
-	"iter"
-	"slices"
 	"sync"
 	"time"
 
@@ -25,6 +23,7 @@ type loop struct {
 	wheel     wheel
 	batch     []*entry // reused space
 	scratch   []byte   // reused space
+	cursor    []byte   // reused space
 }
 
 // task is what a loop runs. It must not wait.
@@ -140,10 +139,12 @@ func (l *loop) tick() {
 	}
 }
 
-// stop ends what is left when the gateway closes.
+// stop ends what is left when the gateway closes, sessions that have yet to begin included.
 func (l *loop) stop() {
-	for s := range l.wheel.sessions() {
-		s.lost()
+	for _, s := range l.gateway.all() {
+		if s.loop == l {
+			s.lost()
+		}
 	}
 }
 
@@ -153,6 +154,9 @@ type wheel struct {
 	last  int64
 }
 
+// noSlot is the slot of a session that is in none.
+const noSlot = -1
+
 // add puts a session into the slot of a time. Times beyond the wheel's turn come round more than once.
 func (w *wheel) add(s *Session, at int64) {
 	s.slot = int(at % int64(len(w.slots)))
@@ -161,7 +165,7 @@ func (w *wheel) add(s *Session, at int64) {
 }
 
 func (w *wheel) remove(s *Session) {
-	if s.slot < 0 {
+	if s.slot == noSlot {
 		return
 	}
 	slot := w.slots[s.slot]
@@ -170,7 +174,7 @@ func (w *wheel) remove(s *Session) {
 	slot[s.index].index = s.index
 	slot[last] = nil
 	w.slots[s.slot] = slot[:last]
-	s.slot = -1
+	s.slot = noSlot
 }
 
 // turn looks after the sessions of all seconds up to now, a full turn at most.
@@ -180,7 +184,7 @@ func (w *wheel) turn(now int64) {
 		due := w.slots[i]
 		w.slots[i] = nil
 		for _, s := range due {
-			s.slot = -1
+			s.slot = noSlot
 		}
 		for _, s := range due {
 			if next := s.tick(now); !s.ended {
@@ -189,17 +193,4 @@ func (w *wheel) turn(now int64) {
 		}
 	}
 	w.last = now
-}
-
-// sessions yields every session. Those that are yielded may leave the wheel.
-func (w *wheel) sessions() iter.Seq[*Session] {
-	return func(yield func(*Session) bool) {
-		for i := range w.slots {
-			for _, s := range slices.Clone(w.slots[i]) {
-				if !s.ended && !yield(s) {
-					return
-				}
-			}
-		}
-	}
 }

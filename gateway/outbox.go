@@ -47,13 +47,13 @@ func (s *Session) offerCopy(b []byte) bool {
 }
 
 // write writes bytes for this session alone, or keeps them until the socket takes more. The caller gives them up. A
-// session that lets too many wait is ended.
+// session that lets too many wait is ended; one answer may wait whatever its size, since what was asked for is bounded.
 func (s *Session) write(b []byte) {
 	switch {
 	case s.ending:
 	case !s.blocked:
 		s.offerShared(b)
-	case len(s.outbox.bytes)+len(b) > s.gateway.config.MaxOutboxBytes:
+	case len(s.outbox.bytes) > 0 && len(s.outbox.bytes)+len(b) > s.gateway.config.MaxOutboxBytes:
 		s.outbox.bytes = nil
 		s.end(millrace.Errorf(millrace.ReasonSlow, "too many answers were not read"))
 	default:

@@ -115,23 +115,38 @@ func (s *Session) call(f func()) {
 	}
 }
 
-// settle lets the reader go on if nothing is in its way.
+// settle lets the reader go on if nothing is in its way. When the session is over the reader is told by done, and may
+// have left an answer behind, so that another would block the loop.
 func (s *Session) settle() {
-	if s.owing && !s.blocked {
+	if s.owing && !s.blocked && !s.ended {
 		s.owing = false
 		s.answered <- struct{}{}
 	}
 }
 
-// begin says the first words and makes the first subscriptions.
+// begin says the first words and makes the first subscriptions. The session holds its topics before it says anything, so
+// that the cursor which goes with the first words already resumes them.
 func (s *Session) begin(resumed bool, topics []Subscribe) {
-	interval := s.wire.PingInterval
+	var refusals []Unsubscribed
+	for _, t := range topics {
+		if s.find(t.Topic) != nil {
+			continue
+		}
+		if _, err := s.hold(0, t); err != nil {
+			refusals = append(refusals, Unsubscribed{Topic: t.Topic, Err: err})
+		}
+	}
 	s.say(0, Connected{
 		Session: s.name, Subject: s.grant.Subject, Resumed: resumed, Seal: s.seal,
-		PingInterval: interval, MaxFrameBytes: s.gateway.config.MaxFrameBytes,
+		PingInterval: s.wire.PingInterval, MaxFrameBytes: s.gateway.config.MaxFrameBytes,
 	})
-	for _, t := range topics {
-		s.subscribe(0, t)
+	for _, f := range refusals {
+		s.say(0, f)
+	}
+	for _, sub := range slices.Clone(s.subs) {
+		if sub.place == placeNone && !s.ending {
+			sub.advance()
+		}
 	}
 }
 
@@ -153,20 +168,28 @@ func (s *Session) subscribe(re uint32, c Subscribe) {
 		s.say(re, Subscribed{Topic: c.Topic, Position: sub.position(), Pending: !sub.attached})
 		return
 	}
-	if err := s.admits(c.Topic); err != nil {
-		s.say(re, Unsubscribed{Topic: c.Topic, Err: err})
-		return
-	}
-	a, err := s.loop.audience(c.Topic)
+	sub, err := s.hold(re, c)
 	if err != nil {
 		s.say(re, Unsubscribed{Topic: c.Topic, Err: err})
 		return
+	}
+	sub.advance()
+}
+
+// hold takes a topic on, with a subscription that has yet to advance.
+func (s *Session) hold(re uint32, c Subscribe) (*subscription, *millrace.Error) {
+	if err := s.admits(c.Topic); err != nil {
+		return nil, err
+	}
+	a, err := s.loop.audience(c.Topic)
+	if err != nil {
+		return nil, err
 	}
 	a.held++
 	sub := &subscription{session: s, audience: a, start: c.Start, re: re}
 	s.subs = append(s.subs, sub)
 	s.moved = nil
-	sub.advance()
+	return sub, nil
 }
 
 // admits reports whether the session may have one more topic, this one.
@@ -212,6 +235,8 @@ func (s *Session) drop(sub *subscription) {
 		a.stopWaiting(sub)
 	case placeStalled:
 		s.stalled = slices.DeleteFunc(s.stalled, func(o *subscription) bool { return o == sub })
+	case placeReading:
+		s.gateway.replays.cancel(sub.reading)
 	}
 	sub.place = placeNone
 	s.subs = slices.DeleteFunc(s.subs, func(o *subscription) bool { return o == sub })
@@ -222,13 +247,19 @@ func (s *Session) drop(sub *subscription) {
 	}
 }
 
-// end says the last words. The connection is closed when they were taken.
+// end says the last words. The connection is closed when they were taken, or after one more interval.
 func (s *Session) end(err *millrace.Error) {
 	if s.ending {
 		return
 	}
-	s.write(s.wire.AppendClose(nil, err))
+	words := s.wire.AppendClose(nil, err)
+	if s.blocked {
+		s.outbox.bytes = append(s.outbox.bytes, words...)
+	} else {
+		s.offerShared(words)
+	}
 	s.ending = true
+	s.pingAt = s.gateway.clock.Load() + seconds(s.wire.PingInterval)
 	s.leave()
 	if !s.blocked {
 		s.over()
@@ -276,16 +307,19 @@ func (s *Session) over() {
 func (s *Session) tick(now int64) int64 {
 	w := s.wire
 	if s.ending {
-		return now + seconds(w.PingInterval)
+		if now >= s.pingAt {
+			s.lost()
+		}
+		return s.pingAt
 	}
 	interval := seconds(w.PingInterval)
 	if e := s.grant.Expires; !e.IsZero() && now >= e.Unix() {
 		s.end(millrace.Errorf(millrace.ReasonTokenExpired, "the token's time is up"))
-		return 0
+		return s.pingAt
 	}
 	if w.PongTimeout > 0 && now-s.heard.Load() >= interval+seconds(w.PongTimeout) {
 		s.end(millrace.Errorf(millrace.ReasonStale, "nothing was heard for %v", w.PingInterval+w.PongTimeout))
-		return 0
+		return s.pingAt
 	}
 	if now >= s.pingAt {
 		s.pingAt = now + interval

@@ -1,6 +1,10 @@
 package gateway
 
-import "github.com/millrace-dev/millrace"
+import (
+	"container/list"
+
+	"github.com/millrace-dev/millrace"
+)
 
 // place is where a subscription stands. It is in exactly one.
 type place uint8
@@ -28,6 +32,7 @@ type subscription struct {
 	index    int               // in the slice of its place
 	pos      millrace.Position // unless live
 	lead     []byte            // see appendLead
+	reading  *list.Element     // the read that is on its way, while placeReading
 }
 
 func (sub *subscription) topic() string { return sub.audience.topic.name }
@@ -63,7 +68,7 @@ func (sub *subscription) advance() {
 	case s.blocked:
 		sub.stall()
 		return
-	case !a.ready:
+	case !a.ready, !sub.attached && !a.topic.verified():
 		a.wait(sub)
 		return
 	}
@@ -84,7 +89,7 @@ func (sub *subscription) advance() {
 	case s.blocked:
 		sub.stall()
 		return
-	case a.pass.active():
+	case sub.pos == a.pos && a.pass.active():
 		a.wait(sub)
 		return
 	case sub.pos == a.pos:
@@ -144,7 +149,7 @@ func (sub *subscription) appendEntries(dst []byte, entries []*entry) []byte {
 // read asks for the next page of the log.
 func (sub *subscription) read(start millrace.Start) {
 	sub.place = placeReading
-	sub.audience.loop.gateway.replays.read(sub.audience.loop, sub.topic(), start, sub)
+	sub.reading = sub.audience.loop.gateway.replays.read(sub.audience.loop, sub.topic(), start, sub)
 }
 
 // take receives what read asked for.
@@ -182,8 +187,7 @@ func (sub *subscription) take(page millrace.Page, err error) {
 		sub.stall()
 	case len(entries) > 0:
 		sub.give(entries)
-	case sub.pos == a.pos || page.Next != sub.pos:
-		sub.pos = page.Next
+	case sub.pos == a.pos || a.topic.holds(sub.pos): // the topic may have moved on since the log was read
 		a.loop.queue(sub)
 	default:
 		a.wait(sub)

@@ -43,11 +43,15 @@ func (t *topic) apply(u *millrace.Update) {
 		t.refused = u.Err
 		t.attached = false
 	case millrace.UpdateGap:
-		if !t.known {
+		switch {
+		case !t.known:
 			return
+		case u.Gap.After != t.head: // not everyone who is at the head lacks just this
+			t.restart(u.Gap.Until)
+		default:
+			t.tail.add(&entry{gap: u.Gap})
+			t.head = u.Gap.Until
 		}
-		t.tail.add(&entry{gap: u.Gap})
-		t.head = u.Gap.Until
 	case millrace.UpdateEvents:
 		if !t.known {
 			return
@@ -68,13 +72,14 @@ func (t *topic) add(e *millrace.Event) {
 	case t.head.Precedes(e):
 		t.tail.add(&entry{event: e})
 		t.head = e.Position
-	case e.Position.Offset <= t.head.Offset && t.holds(e.Position):
+	case e.Position.Offset <= t.head.Offset && t.has(e.Position):
 	default:
 		t.restart(e.Position)
 	}
 }
 
-func (t *topic) holds(pos millrace.Position) bool {
+// has reports whether the tail reaches back to a position. The caller holds t.mu.
+func (t *topic) has(pos millrace.Position) bool {
 	_, ok := t.tail.seek(pos)
 	return ok
 }
@@ -127,6 +132,19 @@ func (t *topic) locate(pos millrace.Position) (uint64, bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return t.tail.seek(pos)
+}
+
+// holds reports whether the tail has what follows on a position.
+func (t *topic) holds(pos millrace.Position) bool {
+	_, ok := t.locate(pos)
+	return ok
+}
+
+// verified reports whether the upstream is there, so that head and tail are what the log has.
+func (t *topic) verified() bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.attached
 }
 
 func (t *topic) watch(a *audience) {

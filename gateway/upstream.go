@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"container/list"
 	"context"
 	"sync"
 
@@ -44,8 +45,8 @@ type replays struct {
 	ctx     context.Context
 
 	mu      sync.Mutex
-	waiting []replay // protected by mu; bounded by the subscriptions and audiences, each of which waits at most once
-	running int      // protected by mu
+	waiting list.List // of replay; protected by mu; bounded by the subscriptions and audiences, each of which waits at most once
+	running int       // protected by mu
 	workers sync.WaitGroup
 }
 
@@ -56,15 +57,23 @@ type replay struct {
 	to    taker
 }
 
-// read fetches one page and hands it to to on its loop.
-func (r *replays) read(l *loop, topic string, start millrace.Start, to taker) {
+// read fetches one page and hands it to to on its loop. It returns what cancel takes.
+func (r *replays) read(l *loop, topic string, start millrace.Start, to taker) *list.Element {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.waiting = append(r.waiting, replay{loop: l, topic: topic, start: start, to: to})
+	e := r.waiting.PushBack(replay{loop: l, topic: topic, start: start, to: to})
 	if r.running < r.gateway.config.Replays {
 		r.running++
 		r.workers.Go(r.work)
 	}
+	return e
+}
+
+// cancel takes back a read that nobody waits for any more. One that is under way goes on.
+func (r *replays) cancel(e *list.Element) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.waiting.Remove(e)
 }
 
 func (r *replays) work() {
@@ -81,12 +90,10 @@ func (r *replays) work() {
 func (r *replays) next() (replay, bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if len(r.waiting) == 0 || r.ctx.Err() != nil {
+	first := r.waiting.Front()
+	if first == nil || r.ctx.Err() != nil {
 		r.running--
 		return replay{}, false
 	}
-	job := r.waiting[0]
-	r.waiting[0] = replay{}
-	r.waiting = r.waiting[1:]
-	return job, true
+	return r.waiting.Remove(first).(replay), true
 }

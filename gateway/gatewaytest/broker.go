@@ -1,0 +1,210 @@
+package gatewaytest
+
+import (
+	"context"
+	"sync"
+
+	"github.com/millrace-dev/millrace"
+	"github.com/millrace-dev/millrace/gateway"
+)
+
+// Broker is an Upstream in memory with faults at hand: it can be cut off, lose events on their way, lose or trim a log,
+// refuse topics, and be slow or fail when it is read. It works otherwise. All methods may be called concurrently.
+type Broker struct {
+	wake chan struct{}
+	gone chan struct{} // closed by Close
+
+	mu       sync.Mutex
+	logs     map[string]*log
+	follows  map[string]*follow
+	news     []millrace.Update
+	first    map[dedup]millrace.Ack
+	denied   map[string]*millrace.Error
+	detached bool
+	careless bool
+	closed   bool
+	failure  error         // of History and Publish
+	held     chan struct{} // closed to let History go on; nil: it does not wait
+	reads    int
+}
+
+var _ gateway.Upstream = (*Broker)(nil)
+
+// follow is one subscription.
+type follow struct {
+	start    millrace.Start
+	attached bool
+	pos      millrace.Position
+	lose     int // so many events will get lost on their way
+}
+
+type dedup struct{ topic, principal, id string }
+
+// NewBroker returns a broker without topics, attached.
+func NewBroker() *Broker {
+	return &Broker{
+		wake: make(chan struct{}, 1), gone: make(chan struct{}),
+		logs: map[string]*log{}, follows: map[string]*follow{}, first: map[dedup]millrace.Ack{}, denied: map[string]*millrace.Error{},
+	}
+}
+
+func (b *Broker) log(topic string) *log {
+	l := b.logs[topic]
+	if l == nil {
+		l = newLog(topic)
+		b.logs[topic] = l
+	}
+	return l
+}
+
+func (b *Broker) tell(u ...millrace.Update) {
+	b.news = append(b.news, u...)
+	select {
+	case b.wake <- struct{}{}:
+	default:
+	}
+}
+
+// Subscribe implements Upstream.
+func (b *Broker) Subscribe(topic string, start millrace.Start) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.closed {
+		return millrace.Errorf(millrace.ReasonUnavailable, "the broker is closed")
+	}
+	f := &follow{start: start}
+	b.follows[topic] = f
+	b.attach(topic, f)
+	return nil
+}
+
+// attach tells where a subscription stands, what it missed, and goes on.
+func (b *Broker) attach(topic string, f *follow) {
+	if b.detached {
+		return
+	}
+	if err := b.denied[topic]; err != nil {
+		delete(b.follows, topic)
+		b.tell(millrace.Update{Kind: millrace.UpdateRefused, Topic: topic, Err: err})
+		return
+	}
+	l := b.log(topic)
+	switch {
+	case f.attached:
+	case f.start.Kind == millrace.StartAfter:
+		f.pos = f.start.After
+	default:
+		f.pos = l.resolve(f.start)
+	}
+	f.attached = true
+	b.tell(millrace.Update{Kind: millrace.UpdateAttached, Topic: topic, Position: f.pos})
+	b.catchUp(l, f)
+}
+
+func (b *Broker) catchUp(l *log, f *follow) {
+	events, gap := l.after(f.pos)
+	if gap != nil {
+		b.tell(millrace.Update{Kind: millrace.UpdateGap, Topic: l.topic, Gap: gap})
+		f.pos = gap.Until
+	}
+	if len(events) > 0 {
+		b.tell(millrace.Update{Kind: millrace.UpdateEvents, Topic: l.topic, Events: events})
+		f.pos = events[len(events)-1].Position
+	}
+}
+
+// Unsubscribe implements Upstream.
+func (b *Broker) Unsubscribe(topic string) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	delete(b.follows, topic)
+}
+
+// Next implements Upstream.
+func (b *Broker) Next(ctx context.Context) ([]millrace.Update, error) {
+	for {
+		b.mu.Lock()
+		news := b.news
+		b.news = nil
+		b.mu.Unlock()
+		if len(news) > 0 {
+			return news, nil
+		}
+		select {
+		case <-b.wake:
+		case <-b.gone:
+			return nil, millrace.Errorf(millrace.ReasonUnavailable, "the broker is closed")
+		case <-ctx.Done():
+			return nil, context.Cause(ctx)
+		}
+	}
+}
+
+// Publish implements Upstream.
+func (b *Broker) Publish(_ context.Context, batch []millrace.Publish) ([]millrace.Ack, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.failure != nil {
+		return nil, b.failure
+	}
+	acks := make([]millrace.Ack, len(batch))
+	for i, p := range batch {
+		acks[i] = b.publish(p)
+	}
+	return acks, nil
+}
+
+func (b *Broker) publish(p millrace.Publish) millrace.Ack {
+	l := b.log(p.Event.Topic)
+	key := dedup{p.Event.Topic, p.Principal, p.Event.ID}
+	if ack, ok := b.first[key]; ok && key.id != "" {
+		ack.Repeated = true
+		return ack
+	}
+	if p.Expect != nil && *p.Expect != l.head() {
+		return millrace.Ack{Topic: l.topic, Err: millrace.Errorf(millrace.ReasonConflict, "the head is at %s", l.head())}
+	}
+	l.append(p.Event)
+	ack := millrace.Ack{Topic: l.topic, Position: p.Event.Position, Time: p.Event.Time}
+	if key.id != "" {
+		b.first[key] = ack
+	}
+	b.announce(l, p.Event)
+	return ack
+}
+
+func (b *Broker) announce(l *log, e *millrace.Event) {
+	f := b.follows[l.topic]
+	switch {
+	case f == nil || b.detached:
+	case f.lose > 0:
+		f.lose--
+		f.pos = e.Position
+	case b.careless || f.pos.Precedes(e):
+		b.tell(millrace.Update{Kind: millrace.UpdateEvents, Topic: l.topic, Events: []*millrace.Event{e}})
+		f.pos = e.Position
+	default:
+		b.catchUp(l, f)
+	}
+}
+
+// History implements Upstream.
+func (b *Broker) History(ctx context.Context, topic string, r millrace.Range) (millrace.Page, error) {
+	b.mu.Lock()
+	b.reads++
+	held := b.held
+	b.mu.Unlock()
+	if held != nil {
+		select {
+		case <-held:
+		case <-ctx.Done():
+			return millrace.Page{}, context.Cause(ctx)
+		}
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.failure != nil {
+		return millrace.Page{}, b.failure
+	}
+	return b.log(topic).read(r)
+}

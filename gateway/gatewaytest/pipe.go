@@ -1,0 +1,154 @@
+package gatewaytest
+
+import (
+	"errors"
+	"io"
+	"sync"
+
+	"github.com/millrace-dev/millrace/gateway"
+)
+
+// ErrCut is what a transport fails with once its connection is cut.
+var ErrCut = errors.New("the connection is cut")
+
+// Pipe is a connection in memory: a Transport at one end, a reader at the other, and between them as many bytes as the
+// pipe holds. A peer that does not read is a stalled one. All methods may be called concurrently.
+type Pipe struct {
+	capacity int
+	onTry    func() // called before each TryWrite; nil for nothing
+
+	mu     sync.Mutex
+	moved  sync.Cond
+	bytes  []byte
+	stall  bool
+	closed bool // by the gateway
+	cut    bool
+	most   int // the largest b that Write was given
+	tries  int
+}
+
+var _ gateway.Transport = (*Pipe)(nil)
+
+// NewPipe returns a pipe that holds so many bytes. onTry, if it is not nil, is called before each TryWrite, on the
+// goroutine that writes.
+func NewPipe(capacity int, onTry func()) *Pipe {
+	p := &Pipe{capacity: capacity, onTry: onTry}
+	p.moved.L = &p.mu
+	return p
+}
+
+func (p *Pipe) err() error {
+	if p.cut {
+		return ErrCut
+	}
+	if p.closed {
+		return io.ErrClosedPipe
+	}
+	return nil
+}
+
+// take appends what there is room for.
+func (p *Pipe) take(b []byte) int {
+	n := min(len(b), p.capacity-len(p.bytes))
+	p.bytes = append(p.bytes, b[:n]...)
+	if n > 0 {
+		p.moved.Broadcast()
+	}
+	return n
+}
+
+// TryWrite implements Transport.
+func (p *Pipe) TryWrite(b []byte) (int, error) {
+	if p.onTry != nil {
+		p.onTry()
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.tries++
+	if err := p.err(); err != nil {
+		return 0, err
+	}
+	return p.take(b), nil
+}
+
+// Write implements Transport.
+func (p *Pipe) Write(b []byte) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.most = max(p.most, len(b))
+	for {
+		if err := p.err(); err != nil {
+			return err
+		}
+		b = b[p.take(b):]
+		if len(b) == 0 {
+			return nil
+		}
+		p.moved.Wait()
+	}
+}
+
+// Close implements Transport. What was written before can still be read.
+func (p *Pipe) Close() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.closed = true
+	p.moved.Broadcast()
+}
+
+// Read is the peer's end: it waits for bytes while the peer does not stall, and ends with io.EOF once the gateway closed
+// the connection, or with ErrCut.
+func (p *Pipe) Read(b []byte) (int, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for !p.cut && (p.stall || len(p.bytes) == 0 && !p.closed) {
+		p.moved.Wait()
+	}
+	switch {
+	case p.cut:
+		return 0, ErrCut
+	case len(p.bytes) == 0:
+		return 0, io.EOF
+	}
+	n := copy(b, p.bytes)
+	p.bytes = p.bytes[n:]
+	p.moved.Broadcast()
+	return n, nil
+}
+
+// Stall makes the peer stop reading.
+func (p *Pipe) Stall() { p.set(func() { p.stall = true }) }
+
+// Flow makes the peer read again.
+func (p *Pipe) Flow() { p.set(func() { p.stall = false }) }
+
+// Cut breaks the connection: what was under way is lost.
+func (p *Pipe) Cut() { p.set(func() { p.cut, p.bytes = true, nil }) }
+
+func (p *Pipe) set(f func()) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	f()
+	p.moved.Broadcast()
+}
+
+// Closed reports whether the gateway closed the connection.
+func (p *Pipe) Closed() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.closed
+}
+
+// Tries returns how often TryWrite was called.
+func (p *Pipe) Tries() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.tries
+}
+
+// Most returns the size of the largest b that Write was given, in bytes.
+func (p *Pipe) Most() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.most
+}
