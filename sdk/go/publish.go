@@ -1,0 +1,82 @@
+package sdk
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+
+	"github.com/millrace-dev/millrace"
+	millracev1 "github.com/millrace-dev/millrace/proto/millrace/v1"
+	"github.com/millrace-dev/millrace/proto/wire"
+)
+
+// Publish stores events and returns their acks in the same order; those of one topic are stored in that order. It takes
+// ownership of the events, and gives an id to those that have none: while the broker can't be reached it tries again
+// until ctx ends, and by its id each is stored once.
+//
+// A nil error means that all are stored. Else, with acks, those with an Err are not stored and the error has them all in
+// its chain; without acks nothing is known of any event, and publishing the same events again is safe.
+func (c *Client) Publish(ctx context.Context, events ...*millrace.Event) ([]millrace.Ack, error) {
+	batch := make([]millrace.Publish, len(events))
+	for i, e := range events {
+		batch[i].Event = e
+	}
+	return c.PublishBatch(ctx, batch)
+}
+
+// PublishBatch is Publish with what else can be said of each event, as a condition.
+func (c *Client) PublishBatch(ctx context.Context, batch []millrace.Publish) ([]millrace.Ack, error) {
+	mintIDs(batch)
+	acks, err := c.publish(ctx, batch, c.retry)
+	if err != nil {
+		return nil, err
+	}
+	var refusals []error
+	for _, a := range acks {
+		if a.Err != nil {
+			refusals = append(refusals, a.Err)
+		}
+	}
+	return acks, errors.Join(refusals...)
+}
+
+func mintIDs(batch []millrace.Publish) {
+	for i := range batch {
+		if batch[i].Event.ID == "" {
+			batch[i].Event.ID = rand.Text()
+		}
+	}
+}
+
+// caller makes a call, once or until it succeeds.
+type caller func(ctx context.Context, call func(context.Context, millracev1.BrokerServiceClient) error) error
+
+// publish publishes a batch. That each of its events failed as unavailable is a failure of the call, to be tried again
+// as such.
+func (c *Client) publish(ctx context.Context, batch []millrace.Publish, by caller) ([]millrace.Ack, error) {
+	if len(batch) == 0 {
+		return nil, millrace.Errorf(millrace.ReasonBadRequest, "there are no events to publish")
+	}
+	request := &millracev1.PublishRequest{Events: wire.NewEvents(batch)}
+	var acks []millrace.Ack
+	err := by(ctx, func(ctx context.Context, broker millracev1.BrokerServiceClient) error {
+		response, err := broker.Publish(ctx, request)
+		if err != nil {
+			return err
+		}
+		if n := len(response.GetAcks()); n != len(batch) {
+			return fault("the broker answered %d events with %d acks", len(batch), n)
+		}
+		acks = wire.ParseAcks(response.GetAcks())
+		for i := range acks {
+			if acks[i].Err == nil || !worthRetrying(acks[i].Err) {
+				return nil
+			}
+		}
+		return acks[0].Err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return acks, nil
+}
