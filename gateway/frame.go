@@ -20,6 +20,8 @@ type (
 
 		PingInterval  time.Duration // how often the peer hears something, at least
 		MaxFrameBytes int           // the largest frame that the peer may send
+		MaxTopics     int           // how many topics the session may have
+		Expires       time.Time     // when the grant ends; zero: never
 	}
 
 	// Subscribed says that a subscription holds from Position on, or that it waits for the broker.
@@ -93,6 +95,9 @@ type (
 		Start millrace.Start
 	}
 
+	// SubscribeAll adds several topics, those of a cursor. Each is answered by a Subscribed of its own.
+	SubscribeAll []Subscribe
+
 	// Unsubscribe takes a topic from the session. It is answered by Unsubscribed.
 	Unsubscribe struct{ Topic string }
 
@@ -113,6 +118,7 @@ type (
 )
 
 func (Subscribe) command()    {}
+func (SubscribeAll) command() {}
 func (Unsubscribe) command()  {}
 func (PublishEvent) command() {}
 func (ReadHistory) command()  {}

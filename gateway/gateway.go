@@ -135,6 +135,12 @@ func (g *Gateway) all() []*Session {
 	return sessions
 }
 
+// MaxFrameBytes returns the largest frame that a peer may send.
+func (g *Gateway) MaxFrameBytes() int { return g.config.MaxFrameBytes }
+
+// MaxEventBytes returns the largest data of an event that a peer may publish.
+func (g *Gateway) MaxEventBytes() int { return g.config.MaxEventBytes }
+
 // Opening is what a peer asks for when it connects.
 type Opening struct {
 	Grant      *millrace.Grant // who the peer is and what it may do; not nil
@@ -150,19 +156,13 @@ func (g *Gateway) Open(o Opening, w *Wire, t Transport) (*Session, error) {
 	if wireIndex < 0 {
 		return nil, millrace.Errorf(millrace.ReasonUnsupported, "this gateway does not speak %s", w.Name)
 	}
-	if err := g.Ready(); err != nil {
-		return nil, err
-	}
-	topics, seal, err := o.subscriptions()
+	topics, seal, err := g.check(o)
 	if err != nil {
 		return nil, err
 	}
-	if len(topics) > g.config.MaxTopics {
-		return nil, millrace.Errorf(millrace.ReasonTooManyTopics, "a session may have at most %d topics", g.config.MaxTopics)
-	}
 	s := &Session{
 		gateway: g, wire: w, wireIndex: wireIndex, transport: t, grant: o.Grant, heartbeats: o.Heartbeats,
-		done: make(chan struct{}), answered: make(chan struct{}, 1), slot: noSlot,
+		done: make(chan struct{}), slot: noSlot,
 	}
 	s.loop = g.loops[g.opened.Add(1)%uint64(len(g.loops))]
 	g.mu.Lock() // until the beginning is posted, so that whoever finds the session posts after it
@@ -179,6 +179,26 @@ func (g *Gateway) Open(o Opening, w *Wire, t Transport) (*Session, error) {
 		s.begin(resumed, topics)
 	}))
 	return s, nil
+}
+
+// Check returns the error that Open would return for an opening as it stands: one that the peer must not come back with
+// unchanged if the opening is at fault, else one that it may. It is for wires that have to answer before they are open.
+func (g *Gateway) Check(o Opening) error {
+	if _, _, err := g.check(o); err != nil {
+		return err
+	}
+	return g.Ready()
+}
+
+func (g *Gateway) check(o Opening) (topics []Subscribe, seal string, err error) {
+	topics, seal, err = o.subscriptions()
+	if err != nil {
+		return nil, "", err
+	}
+	if n := g.config.MaxTopics; len(topics) > n {
+		return nil, "", millrace.Errorf(millrace.ReasonTooManyTopics, "a session may have at most %d topics", n)
+	}
+	return topics, seal, nil
 }
 
 // subscriptions returns the topics that an opening asks for: those of its cursor, or else its own.

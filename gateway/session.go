@@ -26,8 +26,7 @@ type Session struct {
 	heartbeats bool
 	done       chan struct{} // closed when the session is over
 
-	heard    atomic.Int64  // tick at which the peer was last heard of
-	answered chan struct{} // the loop tells the reader that its command is answered
+	heard atomic.Int64 // tick at which the peer was last heard of
 
 	// Owned by the loop.
 	subs    []*subscription
@@ -37,9 +36,9 @@ type Session struct {
 	blocked bool // a flusher writes what the socket did not take
 	ending  bool // nothing more is said
 	ended   bool // it is in no list any more
-	owing   bool // the reader waits for the socket to take the answer
-	slot    int  // in the loop's wheel
-	index   int  // in the slot
+	owing   []chan struct{} // of those who wait for the socket to take an answer; closed when it has
+	slot    int             // in the loop's wheel
+	index   int             // in the slot
 	pingAt  int64
 }
 
@@ -59,7 +58,7 @@ func (s *Session) Done() <-chan struct{} { return s.done }
 func (s *Session) Heard() { s.heard.Store(s.gateway.clock.Load()) }
 
 // Do runs a command of the peer and answers it with a frame that carries re. It returns when the answer is on its way,
-// so that a peer which does not read its answers is not read from either. For the reader.
+// so that a peer which does not read its answers is not read from either. It may be called concurrently.
 func (s *Session) Do(ctx context.Context, re uint32, c Command) {
 	switch c := c.(type) {
 	case PublishEvent:
@@ -78,6 +77,12 @@ func (s *Session) Do(ctx context.Context, re uint32, c Command) {
 		s.call(func() { s.say(re, History{Topic: c.Topic, Page: page}) })
 	case Subscribe:
 		s.call(func() { s.subscribe(re, c) })
+	case SubscribeAll:
+		s.call(func() {
+			for _, topic := range c {
+				s.subscribe(re, topic)
+			}
+		})
 	case Unsubscribe:
 		s.call(func() { s.unsubscribe(re, c.Topic) })
 	case Ping:
@@ -102,26 +107,29 @@ func (s *Session) Gone() {
 	s.loop.post(call(s.lost))
 }
 
-// call runs f on the loop and waits until what f said was taken.
+// call runs f on the loop and waits until what f said was taken, or the session is over.
 func (s *Session) call(f func()) {
+	answered := make(chan struct{})
 	s.loop.post(call(func() {
 		f()
-		s.owing = true
+		s.owing = append(s.owing, answered)
 		s.settle()
 	}))
 	select {
-	case <-s.answered:
+	case <-answered:
 	case <-s.done:
 	}
 }
 
-// settle lets the reader go on if nothing is in its way. When the session is over the reader is told by done, and may
-// have left an answer behind, so that another would block the loop.
+// settle lets those go on who wait for an answer to be taken, if nothing is in their way.
 func (s *Session) settle() {
-	if s.owing && !s.blocked && !s.ended {
-		s.owing = false
-		s.answered <- struct{}{}
+	if s.blocked {
+		return
 	}
+	for _, answered := range s.owing {
+		close(answered)
+	}
+	s.owing = nil
 }
 
 // begin says the first words and makes the first subscriptions. The session holds its topics before it says anything, so
@@ -139,6 +147,7 @@ func (s *Session) begin(resumed bool, topics []Subscribe) {
 	s.say(0, Connected{
 		Session: s.name, Subject: s.grant.Subject, Resumed: resumed, Seal: s.seal,
 		PingInterval: s.wire.PingInterval, MaxFrameBytes: s.gateway.config.MaxFrameBytes,
+		MaxTopics: s.gateway.config.MaxTopics, Expires: s.grant.Expires,
 	})
 	for _, f := range refusals {
 		s.say(0, f)
