@@ -17,8 +17,7 @@ var errMoved = unavailable("the broker asked to come back on another stream", ni
 // session is one Subscribe stream, from its opening to its end.
 func (s *Subscription) session(ctx context.Context) error {
 	err := s.read(ctx)
-	if ctx.Err() == nil && !errors.Is(err, errMoved) {
-		why := streamError(err)
+	if why := streamError(err); ctx.Err() == nil && !errors.Is(err, errMoved) && !final(why) {
 		var items []item
 		for _, t := range s.tracks {
 			items = t.detach(items, why)

@@ -1,0 +1,56 @@
+package sdk
+
+import (
+	"time"
+
+	"github.com/millrace-dev/millrace"
+)
+
+// Machine is the reconnect machine as tests see it.
+type Machine struct{ m machine }
+
+// Act is what the machine says to do.
+type Act struct {
+	Word string // none, dial, wait or stop
+	At   time.Time
+}
+
+// NewMachine returns an idle machine.
+func NewMachine(b Backoff) Machine { return Machine{machine{policy: b.withDefaults()}} }
+
+func (m Machine) step(in input, now time.Time, chance float64) (Machine, Act) {
+	next, act := m.m.step(in, now, chance)
+	return Machine{next}, Act{Word: [...]string{"none", "dial", "wait", "stop"}[act.kind], At: act.at}
+}
+
+func (m Machine) Open(now time.Time) (Machine, Act) { return m.step(input{kind: inputOpen}, now, 0) }
+func (m Machine) Connected(now time.Time) (Machine, Act) {
+	return m.step(input{kind: inputConnected}, now, 0)
+}
+func (m Machine) Due(now time.Time) (Machine, Act) { return m.step(input{kind: inputDue}, now, 0) }
+
+func (m Machine) Goaway(now time.Time, after, window time.Duration, chance float64) (Machine, Act) {
+	in := input{kind: inputGoaway, err: millrace.Errorf(millrace.ReasonDraining, "go"), after: after, window: window}
+	return m.step(in, now, chance)
+}
+
+func (m Machine) Unmoved(now time.Time, err *millrace.Error, chance float64) (Machine, Act) {
+	return m.step(input{kind: inputUnmoved, err: err}, now, chance)
+}
+
+func (m Machine) Lost(now time.Time, err *millrace.Error, chance float64) (Machine, Act) {
+	return m.step(input{kind: inputLost, err: err}, now, chance)
+}
+
+func (m Machine) Close(now time.Time) (Machine, Act) {
+	return m.step(input{kind: inputClose, err: closed("it")}, now, 0)
+}
+
+func (m Machine) State() State            { return m.m.state }
+func (m Machine) Reason() *millrace.Error { return m.m.reason }
+func (m Machine) Failures() int           { return m.m.failures }
+
+// Delay is the wait after so many failures.
+func (b Backoff) Delay(failures int, chance float64) time.Duration {
+	return b.withDefaults().delay(failures, chance)
+}
