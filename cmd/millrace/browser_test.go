@@ -84,7 +84,7 @@ func TestABrowserReceivesTheSameEventsOnWebSocketAndEventSource(t *testing.T) {
 		chromedp.Evaluate(fmt.Sprintf(barePage, s.ws.addr("http"), s.sse.addr("http"), topic), nil),
 		chromedp.Poll(`window.attached === 2`, nil))
 
-	backend, err := client.Dial(s.broker.addr("grpc"), client.WithInsecure())
+	backend, err := client.Dial(s.broker.addr("grpc"), client.WithInsecurePlaintext())
 	if err != nil {
 		t.Fatal(err)
 	}
