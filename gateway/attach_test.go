@@ -18,11 +18,11 @@ func TestTheFirstFrameIsConnectedWithSessionAndSubject(t *testing.T) {
 		lines := p.Lines()
 		c, ok := lines[0].Frame.(*gateway.Connected)
 		if !ok || c.Session != p.Session.ID() || c.Subject != "alice" || c.Resumed || c.Seal == "" || c.PingInterval != w.PingInterval {
-			t.Errorf("first frame is %+v", lines[0].Frame)
+			h.Errorf("first frame is %+v", lines[0].Frame)
 		}
 		s, ok := lines[1].Frame.(*gateway.Subscribed)
 		if !ok || s.Topic != "chat:1" || s.Pending {
-			t.Errorf("second frame is %+v", lines[1].Frame)
+			h.Errorf("second frame is %+v", lines[1].Frame)
 		}
 	})
 }
@@ -42,7 +42,7 @@ func TestEventsReachEverySessionInOrderOnce(t *testing.T) {
 			p.CheckHead(h, "a")
 			p.CheckHead(h, "b")
 			if n := len(p.Texts("a")); n != 25 {
-				t.Errorf("%d events of 25", n)
+				h.Errorf("%d events of 25", n)
 			}
 		}
 	})
@@ -92,7 +92,7 @@ func TestAttachingWhilePublishingMeetsTheLiveEventsWithoutHoleOrRepeat(t *testin
 				for _, p := range standing {
 					p.CheckHead(h, "a")
 					if gaps := p.Gaps("a"); len(gaps) > 0 {
-						t.Errorf("gaps %v in a log that kept everything since the attach", gaps)
+						h.Errorf("gaps %v in a log that kept everything since the attach", gaps)
 					}
 				}
 			})
@@ -122,7 +122,7 @@ func TestStartsBeginWhereTheySay(t *testing.T) {
 			h.settle()
 			p.CheckHead(h, "a")
 			if got := p.Texts("a"); !slices.Equal(got, c.texts) {
-				t.Errorf("%s: got %q, want %q", name, got, c.texts)
+				h.Errorf("%s: got %q, want %q", name, got, c.texts)
 			}
 		}
 	})
@@ -133,7 +133,7 @@ func TestATopicThatWasNeverPublishedToBeginsAtZeroAndIsWhole(t *testing.T) {
 		p := h.join(w, "new")
 		h.settle()
 		if pos, attached := p.Position("new"); !attached || !pos.IsZero() {
-			t.Errorf("at %s, attached %v", pos, attached)
+			h.Errorf("at %s, attached %v", pos, attached)
 		}
 		cursor := p.Cursor()
 		h.broker.Put("new", "1", "2")
@@ -143,7 +143,7 @@ func TestATopicThatWasNeverPublishedToBeginsAtZeroAndIsWhole(t *testing.T) {
 		for _, p := range []*gatewaytest.Peer{p, q} {
 			p.CheckHead(h, "new")
 			if got := p.Texts("new"); len(got) != 2 {
-				t.Errorf("got %q", got)
+				h.Errorf("got %q", got)
 			}
 		}
 	})
@@ -164,14 +164,14 @@ func TestSubscribingWhileTheBrokerIsAwayIsPendingThenAttached(t *testing.T) {
 				h.elapse(3 * time.Second)
 				told := gatewaytest.Frames[gateway.Subscribed](p)
 				if len(told) != 1 || !told[0].Pending || !told[0].Position.IsZero() {
-					t.Fatalf("told %+v, want pending once", told)
+					h.Fatalf("told %+v, want pending once", told)
 				}
 				c, err := millrace.ParseCursor(p.Cursor())
 				if err != nil {
-					t.Fatal(err)
+					h.Fatal(err)
 				}
 				if len(c.Pieces) != 1 || c.Pieces[0].Attached {
-					t.Errorf("cursor %q has a position for a pending topic", p.Cursor())
+					h.Errorf("cursor %q has a position for a pending topic", p.Cursor())
 				}
 				h.broker.Attach()
 				h.settle()
@@ -179,10 +179,10 @@ func TestSubscribingWhileTheBrokerIsAwayIsPendingThenAttached(t *testing.T) {
 				h.settle()
 				p.CheckHead(h, "a")
 				if got := p.Texts("a"); !slices.Equal(got, []string{"live"}) {
-					t.Errorf("got %q", got)
+					h.Errorf("got %q", got)
 				}
 				if told := gatewaytest.Frames[gateway.Subscribed](p); len(told) != 2 || told[1].Pending {
-					t.Errorf("told %+v, want pending, then attached", told)
+					h.Errorf("told %+v, want pending, then attached", told)
 				}
 			})
 		})
@@ -210,7 +210,7 @@ func TestASessionThatResumesWhileTheBrokerIsAwayKeepsItsPlace(t *testing.T) {
 		third.CheckHead(h, "a")
 		third.CheckHead(h, "b")
 		if a, b := third.Texts("a"), third.Texts("b"); !slices.Equal(a, []string{"2"}) || !slices.Equal(b, []string{"3"}) {
-			t.Errorf("got %q and %q", a, b)
+			h.Errorf("got %q and %q", a, b)
 		}
 	})
 }

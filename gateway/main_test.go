@@ -29,8 +29,8 @@ func in(t *testing.T, c gateway.Config, body func(h *house)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		h := build(t, c, gatewaytest.Wire(), gatewaytest.LeadWire())
+		t.Cleanup(h.close)
 		body(h)
-		h.close()
 	})
 }
 

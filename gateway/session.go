@@ -33,9 +33,9 @@ type Session struct {
 	stalled []*subscription // not live, waiting for the socket
 	moved   *subscription   // the topic that moved last: its lead still holds
 	outbox  outbox
-	blocked bool // a flusher writes what the socket did not take
-	ending  bool // nothing more is said
-	ended   bool // it is in no list any more
+	blocked bool            // a flusher writes what the socket did not take
+	ending  bool            // nothing more is said
+	ended   bool            // it is in no list any more
 	owing   []chan struct{} // of those who wait for the socket to take an answer; closed when it has
 	slot    int             // in the loop's wheel
 	index   int             // in the slot

@@ -29,7 +29,7 @@ func Wire() *gateway.Wire {
 		},
 		AppendFrame: func(dst []byte, re uint32, f gateway.Frame, _ []byte) []byte { return appendFrame(dst, re, f) },
 		AppendClose: func(dst []byte, err *millrace.Error) []byte {
-			return append(appendJSON(append(dst, "close "...), err), '\n')
+			return append(appendJSON(append(dst, "close "...), public(err)), '\n')
 		},
 		Ping:         []byte("ping\n"),
 		PingInterval: 25 * time.Second,
@@ -60,7 +60,30 @@ func appendEvent(dst []byte, e *millrace.Event) []byte {
 }
 
 func appendFrame(dst []byte, re uint32, f gateway.Frame) []byte {
-	return append(appendJSON(fmt.Appendf(dst, "%s %d ", reflect.TypeOf(f).Name(), re), f), '\n')
+	return append(appendJSON(fmt.Appendf(dst, "%s %d ", reflect.TypeOf(f).Name(), re), withoutCause(f)), '\n')
+}
+
+// withoutCause returns a frame without what stays at home: the cause of its error.
+func withoutCause(f gateway.Frame) gateway.Frame {
+	switch f := f.(type) {
+	case gateway.Unsubscribed:
+		f.Err = public(f.Err)
+		return f
+	case gateway.Failed:
+		f.Err = public(f.Err)
+		return f
+	case gateway.Goaway:
+		f.Err = public(f.Err)
+		return f
+	}
+	return f
+}
+
+func public(err *millrace.Error) *millrace.Error {
+	if err == nil {
+		return nil
+	}
+	return err.WithCause(nil)
 }
 
 func appendJSON(dst []byte, v any) []byte {
