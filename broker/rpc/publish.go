@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"slices"
 
 	"google.golang.org/grpc"
 
@@ -36,10 +37,19 @@ func (c *caller) admit(session string, m *millracev1.NewEvent) (millrace.Publish
 	return p, nil
 }
 
+// maxRequestEvents bounds the events of one Publish, so that the acks fit into a message that any peer takes.
+const maxRequestEvents = 4096
+
+// ackEvents is how many acks one message of a stream has at most, for the same reason.
+const ackEvents = 1024
+
 // Publish implements millracev1.BrokerServiceServer.
 func (s *service) Publish(ctx context.Context, r *millracev1.PublishRequest) (*millracev1.PublishResponse, error) {
-	if len(r.GetEvents()) == 0 {
+	switch n := len(r.GetEvents()); {
+	case n == 0:
 		return nil, millrace.Errorf(millrace.ReasonBadRequest, "the request has no events")
+	case n > maxRequestEvents:
+		return nil, millrace.Errorf(millrace.ReasonTooLarge, "the request has %d events; at most %d are allowed", n, maxRequestEvents)
 	}
 	who := callerOf(ctx)
 	batch := make([]posting, len(r.GetEvents()))
@@ -130,10 +140,12 @@ func (p *publishing) write() {
 			who := c.who()
 			acks := c.server.store(c.ctx, who, "", batch)
 			c.server.reportAcks("PublishStream", who, acks)
-			if !c.send(&millracev1.PublishStreamResponse{Sequence: count + 1, Acks: wire.Acks(acks)}) {
-				return
+			for some := range slices.Chunk(wire.Acks(acks), ackEvents) {
+				if !c.send(&millracev1.PublishStreamResponse{Sequence: count + 1, Acks: some}) {
+					return
+				}
+				count += uint64(len(some))
 			}
-			count += uint64(len(batch))
 			p.intake.done(batch)
 		}
 		if !more {

@@ -1,0 +1,54 @@
+package rpc
+
+import (
+	"context"
+
+	"github.com/millrace-dev/millrace"
+	millracev1 "github.com/millrace-dev/millrace/proto/millrace/v1"
+	"github.com/millrace-dev/millrace/proto/wire"
+)
+
+// History implements millracev1.BrokerServiceServer.
+func (s *service) History(ctx context.Context, m *millracev1.HistoryRequest) (*millracev1.HistoryResponse, error) {
+	if err := callerOf(ctx).allow(millrace.ActionHistory, "read the history of", m.GetTopic()); err != nil {
+		return nil, err
+	}
+	r, refusal := wire.ParseHistoryRequest(m)
+	if refusal != nil {
+		return nil, refusal
+	}
+	r.Limit = bound(r.Limit, s.config.PageEvents)
+	r.MaxBytes = bound(r.MaxBytes, s.config.PageBytes)
+	page, err := s.broker.History(ctx, m.GetTopic(), r)
+	if err != nil {
+		return nil, err
+	}
+	response := wire.PageHead(page)
+	size := 0
+	for _, e := range page.Events {
+		size += len(element(e))
+	}
+	// The events are there as bytes, and bytes that a message does not know are marshalled as they are.
+	elements := make([]byte, 0, size)
+	for _, e := range page.Events {
+		elements = append(elements, element(e)...)
+	}
+	response.ProtoReflect().SetUnknown(elements)
+	return response, nil
+}
+
+// bound returns what is asked for, or the most there is if that is less or nothing is asked for.
+func bound(asked, most int) int {
+	if asked <= 0 {
+		return most
+	}
+	return min(asked, most)
+}
+
+// Presence implements millracev1.BrokerServiceServer.
+func (s *service) Presence(ctx context.Context, m *millracev1.PresenceRequest) (*millracev1.PresenceResponse, error) {
+	if err := callerOf(ctx).allow(millrace.ActionPresence, "see the members of", m.GetTopic()); err != nil {
+		return nil, err
+	}
+	return nil, millrace.Errorf(millrace.ReasonUnsupported, "this broker keeps no members")
+}
