@@ -1,0 +1,173 @@
+package frame
+
+import (
+	"time"
+
+	"github.com/millrace-dev/millrace"
+	"github.com/millrace-dev/millrace/gateway"
+)
+
+// The kinds of frame that a gateway sends, beside those of package gateway's frames.
+const (
+	KindEvent = "event"
+	KindGap   = "gap"
+)
+
+// Kinds returns the name of every kind of frame that a server may send, now or later.
+func Kinds() []string {
+	return []string{
+		"connected", "subscribed", "unsubscribed", KindEvent, KindGap, "advanced", "published", "history", "joined",
+		"members", "presence", "refreshed", "done", "error", "goaway", "pong", "heartbeat",
+	}
+}
+
+// Kind returns the name of a frame's kind, "" for a [gateway.WirePong], which is not of these wires.
+func Kind(f gateway.Frame) string {
+	switch f.(type) {
+	case gateway.Connected:
+		return "connected"
+	case gateway.Subscribed:
+		return "subscribed"
+	case gateway.Unsubscribed:
+		return "unsubscribed"
+	case gateway.Advanced:
+		return "advanced"
+	case gateway.Published:
+		return "published"
+	case gateway.History:
+		return "history"
+	case gateway.Failed:
+		return "error"
+	case gateway.Goaway:
+		return "goaway"
+	case gateway.Pong:
+		return "pong"
+	case gateway.Heartbeat:
+		return "heartbeat"
+	}
+	return ""
+}
+
+// AppendBody appends what a frame says as a JSON object, without its kind.
+func AppendBody(dst []byte, f gateway.Frame) []byte {
+	switch f := f.(type) {
+	case gateway.Connected:
+		return appendConnected(dst, f)
+	case gateway.Subscribed:
+		dst = appendTopic(dst, f.Topic)
+		if f.Pending {
+			dst = append(dst, `,"pending":true`...)
+		} else {
+			dst = append(dst, `,"position":`...)
+			dst = appendPosition(dst, f.Position)
+		}
+	case gateway.Unsubscribed:
+		dst = appendTopic(dst, f.Topic)
+		if f.Err != nil {
+			dst = append(dst, `,"error":`...)
+			dst = AppendError(dst, f.Err)
+		}
+	case gateway.Advanced:
+		dst = appendTopic(dst, f.Topic)
+		dst = append(dst, `,"position":`...)
+		dst = appendPosition(dst, f.Position)
+	case gateway.Published:
+		dst = appendTopic(dst, f.Ack.Topic)
+		dst = append(dst, `,"position":`...)
+		dst = appendPosition(dst, f.Ack.Position)
+		dst = appendTime(dst, "timeMs", f.Ack.Time)
+		dst = appendTrue(dst, "repeated", f.Ack.Repeated)
+	case gateway.History:
+		return appendPage(dst, f)
+	case gateway.Failed:
+		return AppendError(dst, f.Err)
+	case gateway.Goaway:
+		return appendGoaway(dst, f)
+	default:
+		dst = append(dst, '{')
+	}
+	return append(dst, '}')
+}
+
+// AppendGapBody appends what a gap's frame says as a JSON object, without its kind.
+func AppendGapBody(dst []byte, g *millrace.Gap) []byte {
+	dst = appendTopic(dst, g.Topic)
+	dst = append(dst, `,"after":`...)
+	dst = appendPosition(dst, g.After)
+	dst = append(dst, `,"until":`...)
+	dst = appendPosition(dst, g.Until)
+	dst = appendMember(dst, "cause", g.Cause.String())
+	return append(dst, '}')
+}
+
+// AppendError appends an error as a JSON object.
+func AppendError(dst []byte, err *millrace.Error) []byte {
+	dst = append(dst, '{')
+	dst = appendFirst(dst, "reason", string(err.Reason))
+	dst = appendMember(dst, "message", err.Message)
+	dst = appendNumber(dst, "retryAfterMs", millis(err.RetryAfter))
+	return append(dst, '}')
+}
+
+func appendConnected(dst []byte, f gateway.Connected) []byte {
+	dst = append(dst, '{')
+	dst = appendFirst(dst, "session", f.Session)
+	dst = appendMember(dst, "subject", f.Subject)
+	dst = appendMember(dst, "cursor", f.Seal)
+	dst = appendNumber(dst, "pingIntervalMs", millis(f.PingInterval))
+	dst = appendNumber(dst, "timeoutMs", millis(timeout(f)))
+	dst = appendNumber(dst, "maxFrameBytes", uint64(max(f.MaxFrameBytes, 0)))
+	dst = appendNumber(dst, "maxTopics", uint64(max(f.MaxTopics, 0)))
+	dst = appendTime(dst, "expiresMs", f.Expires)
+	dst = appendTrue(dst, "resumed", f.Resumed)
+	return append(dst, '}')
+}
+
+// timeout is after what silence a peer may take the gateway for dead: the next sign of life may be late by as much again.
+func timeout(f gateway.Connected) time.Duration { return 2 * f.PingInterval }
+
+func appendPage(dst []byte, f gateway.History) []byte {
+	p := &f.Page
+	dst = appendTopic(dst, f.Topic)
+	dst = append(dst, `,"events":[`...)
+	for i, e := range p.Events {
+		if i > 0 {
+			dst = append(dst, ',')
+		}
+		dst = appendEvent(dst, e)
+	}
+	dst = append(dst, ']')
+	if p.Gap != nil {
+		dst = append(dst, `,"gap":`...)
+		dst = AppendGapBody(dst, p.Gap)
+	}
+	dst = append(dst, `,"next":`...)
+	dst = appendPosition(dst, p.Next)
+	dst = append(dst, `,"head":`...)
+	dst = appendPosition(dst, p.Head)
+	dst = appendTrue(dst, "more", p.More)
+	return append(dst, '}')
+}
+
+func appendGoaway(dst []byte, f gateway.Goaway) []byte {
+	dst = append(dst, '{')
+	dst = appendFirst(dst, "reason", string(f.Err.Reason))
+	dst = appendMember(dst, "message", f.Err.Message)
+	dst = appendNumber(dst, "retryAfterMs", millis(f.Err.RetryAfter))
+	dst = appendNumber(dst, "windowMs", window(f))
+	return append(dst, '}')
+}
+
+// window is the peer's to choose a moment in, unless the gateway has chosen one for it: one spread over the window is
+// enough.
+func window(f gateway.Goaway) uint64 {
+	if f.Err.RetryAfter > 0 {
+		return 0
+	}
+	return millis(f.Window)
+}
+
+// appendTopic begins an object with the topic.
+func appendTopic(dst []byte, topic string) []byte {
+	return appendFirst(append(dst, '{'), "topic", topic)
+}

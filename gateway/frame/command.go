@@ -1,0 +1,123 @@
+package frame
+
+import (
+	"math"
+
+	"github.com/millrace-dev/millrace"
+	"github.com/millrace-dev/millrace/gateway"
+	millracev1 "github.com/millrace-dev/millrace/proto/millrace/v1"
+	"github.com/millrace-dev/millrace/proto/wire"
+)
+
+// command returns what a frame asks for.
+func command(m *millracev1.ClientFrame) (gateway.Command, *millrace.Error) {
+	switch k := m.GetKind().(type) {
+	case *millracev1.ClientFrame_Subscribe:
+		return subscribe(k.Subscribe)
+	case *millracev1.ClientFrame_Unsubscribe:
+		return gateway.Unsubscribe{Topic: k.Unsubscribe.GetTopic()}, nil
+	case *millracev1.ClientFrame_Publish:
+		return publish(k.Publish)
+	case *millracev1.ClientFrame_History:
+		return history(k.History)
+	case *millracev1.ClientFrame_Ping:
+		return gateway.Ping{}, nil
+	case *millracev1.ClientFrame_Broadcast:
+		return nil, unsupported("broadcast")
+	case *millracev1.ClientFrame_Join:
+		return nil, unsupported("join")
+	case *millracev1.ClientFrame_Update:
+		return nil, unsupported("update")
+	case *millracev1.ClientFrame_Leave:
+		return nil, unsupported("leave")
+	case *millracev1.ClientFrame_Presence:
+		return nil, unsupported("presence")
+	case *millracev1.ClientFrame_Ack:
+		return nil, unsupported("ack")
+	case *millracev1.ClientFrame_Refresh:
+		return nil, unsupported("refresh")
+	}
+	return nil, noCommand()
+}
+
+func unsupported(what string) *millrace.Error {
+	return millrace.Errorf(millrace.ReasonUnsupported, "this gateway does not do %s", what)
+}
+
+func subscribe(m *millracev1.SubscribeFrame) (gateway.Command, *millrace.Error) {
+	switch {
+	case m.GetFilter() != nil:
+		return nil, unsupported("filters")
+	case m.GetMaxRate() != 0:
+		return nil, unsupported("maxRate in topics of class log")
+	case m.GetCursor() == "":
+		return gateway.Subscribe{Topic: m.GetTopic(), Start: wire.ParseStart(m.GetStart())}, nil
+	case m.GetTopic() != "" || m.GetStart() != nil:
+		return nil, millrace.Errorf(millrace.ReasonBadRequest, "a cursor stands in place of topic and start, not beside them")
+	}
+	cursor, err := millrace.ParseCursor(m.GetCursor())
+	if err != nil {
+		return nil, millrace.AsError(err)
+	}
+	if len(cursor.Pieces) == 0 {
+		return nil, millrace.Errorf(millrace.ReasonCursorInvalid, "the cursor has no topic")
+	}
+	all := make(gateway.SubscribeAll, len(cursor.Pieces))
+	for i, p := range cursor.Pieces {
+		all[i].Topic = p.Topic
+		if p.Attached {
+			all[i].Start = millrace.After(p.Position)
+		}
+	}
+	return all, nil
+}
+
+func publish(m *millracev1.PublishFrame) (gateway.Command, *millrace.Error) {
+	if m.GetTombstone() {
+		return nil, unsupported("tombstones in topics of class log")
+	}
+	e := &millrace.Event{
+		Topic:       m.GetTopic(),
+		ID:          m.GetId(),
+		Name:        m.GetName(),
+		Key:         m.GetKey(),
+		ContentType: m.GetContentType(),
+		NoEcho:      m.Echo != nil && !m.GetEcho(),
+	}
+	for _, h := range m.GetHeaders() {
+		e.Headers = append(e.Headers, millrace.Header{Name: h.GetName(), Value: h.GetValue()})
+	}
+	understood := ""
+	switch p := m.GetPayload().(type) {
+	case *millracev1.PublishFrame_Data:
+		e.Data = p.Data
+	case *millracev1.PublishFrame_Text:
+		e.Data, understood = []byte(p.Text), "text/plain"
+	case *millracev1.PublishFrame_Binary:
+		e.Data, understood = p.Binary, "application/octet-stream"
+	}
+	if e.ContentType == "" {
+		e.ContentType = understood
+	}
+	c := gateway.PublishEvent{Publish: millrace.Publish{Event: e}}
+	if m.GetExpect() != nil {
+		expect := wire.ParsePosition(m.GetExpect())
+		c.Publish.Expect = &expect
+	}
+	return c, nil
+}
+
+func history(m *millracev1.HistoryFrame) (gateway.Command, *millrace.Error) {
+	if m.GetState() {
+		return nil, unsupported("state in topics of class log")
+	}
+	r := millrace.Range{
+		Start:    wire.ParseStart(m.GetStart()),
+		Backward: m.GetBackward(),
+		Limit:    int(min(m.GetLimit(), math.MaxInt32)),
+	}
+	if !r.Backward && m.GetStart().GetPlace() == nil {
+		r.Start.Kind = millrace.StartEarliest
+	}
+	return gateway.ReadHistory{Topic: m.GetTopic(), Range: r}, nil
+}
