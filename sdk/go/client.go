@@ -53,7 +53,7 @@ type Client struct {
 	users  sync.WaitGroup // subscriptions, links and publishers
 
 	mu         sync.Mutex
-	connection *connection // protected by mu
+	connection *connection // protected by mu; nil until it is needed
 	closed     bool        // protected by mu
 }
 
@@ -61,7 +61,7 @@ type Client struct {
 type connection struct {
 	channel *grpc.ClientConn
 	uses    int  // protected by Client.mu
-	retired bool // protected by Client.mu; another took its place, so it is closed after its last use
+	retired bool // protected by Client.mu; it is closed after its last use
 }
 
 // Dial returns a client of the broker at target, an address host:port or another target of gRPC. It does not wait for
@@ -108,21 +108,13 @@ func Dial(target string, opts ...Option) (*Client, error) {
 func (c *Client) Close() {
 	c.end(closed("the client"))
 	c.mu.Lock()
-	again := c.closed
 	c.closed = true
 	c.mu.Unlock()
 	c.users.Wait()
-	if !again {
-		c.mu.Lock()
-		defer c.mu.Unlock()
-		c.connection.close(c.config.log)
-	}
-}
-
-func (c *connection) close(log *slog.Logger) {
-	if err := c.channel.Close(); err != nil {
-		log.Warn("a connection could not be closed", "error", err)
-	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.retire(c.connection)
+	c.connection = nil
 }
 
 // enlist counts a goroutine that Close waits for, or says that the client is closed.
@@ -163,30 +155,47 @@ func (c *Client) acquire() (*connection, error) {
 	if c.closed {
 		return nil, context.Cause(c.ctx)
 	}
-	if c.connection.channel.GetState() == connectivity.TransientFailure {
+	if old := c.connection; old == nil || old.failed() {
 		channel, err := grpc.NewClient(c.target, c.dial...)
 		if err != nil {
 			return nil, unavailable("the broker's address can't be used", err)
 		}
-		old := c.connection
 		c.connection = &connection{channel: channel}
-		old.retired = true
-		if old.uses == 0 {
-			old.close(c.config.log)
-		}
+		c.retire(old)
 	}
 	c.connection.uses++
 	return c.connection, nil
 }
 
+// release gives a use back. A channel that failed is not kept, so that it does not try again before its time.
 func (c *Client) release(conn *connection) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	conn.uses--
-	if conn.retired && conn.uses == 0 {
-		conn.close(c.config.log)
+	switch {
+	case conn.retired:
+		c.retire(conn)
+	case conn.uses == 0 && conn.failed():
+		c.connection = nil
+		c.retire(conn)
 	}
 }
+
+// retire closes a connection, now or after its last use. c.mu is held.
+func (c *Client) retire(conn *connection) {
+	if conn == nil {
+		return
+	}
+	conn.retired = true
+	if conn.uses > 0 {
+		return
+	}
+	if err := conn.channel.Close(); err != nil {
+		c.config.log.Warn("a connection could not be closed", "error", err)
+	}
+}
+
+func (c *connection) failed() bool { return c.channel.GetState() == connectivity.TransientFailure }
 
 // once makes a call once. The error is a *millrace.Error.
 func (c *Client) once(ctx context.Context, call func(context.Context, millracev1.BrokerServiceClient) error) error {

@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/millrace-dev/millrace"
+	millracev1 "github.com/millrace-dev/millrace/proto/millrace/v1"
 )
 
 // Machine is the reconnect machine as tests see it.
@@ -54,3 +55,23 @@ func (m Machine) Failures() int           { return m.m.failures }
 func (b Backoff) Delay(failures int, chance float64) time.Duration {
 	return b.withDefaults().delay(failures, chance)
 }
+
+// Track is one topic as tests see it.
+type Track struct{ t *track }
+
+// NewTrack returns a topic that stands at a position.
+func NewTrack(topic string, at millrace.Position) Track {
+	return Track{&track{topic: topic, attached: true, position: at}}
+}
+
+// Receive takes an update and returns how many the application is told.
+func (t Track) Receive(u *millracev1.Update) (int, error) {
+	items, err := t.t.receive(nil, u)
+	if err != nil {
+		return 0, err
+	}
+	return len(items), nil
+}
+
+// Rewind puts the topic back to where it stood.
+func (t Track) Rewind(at millrace.Position) { t.t.moveTo(at) }

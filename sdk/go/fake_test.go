@@ -74,7 +74,7 @@ func (f *fake) start(t *testing.T, opts ...sdk.Option) *sdk.Client {
 // quick is a backoff for tests that wait for nothing.
 var quick = sdk.Backoff{Base: time.Millisecond, Cap: 20 * time.Millisecond}
 
-func dial(t *testing.T, target string, opts ...sdk.Option) *sdk.Client {
+func dial(t testing.TB, target string, opts ...sdk.Option) *sdk.Client {
 	t.Helper()
 	opts = append([]sdk.Option{sdk.WithInsecurePlaintext(), sdk.WithBackoff(quick), sdk.WithLogger(slog.New(slog.DiscardHandler))}, opts...)
 	client, err := sdk.Dial(target, opts...)

@@ -72,7 +72,7 @@ func links(t *testing.T, welcome func(try int) error) (*fake, chan *far) {
 
 func always(int) error { return nil }
 
-func open(t *testing.T, c *sdk.Client) *sdk.Link {
+func open(t testing.TB, c *sdk.Client) *sdk.Link {
 	t.Helper()
 	l, err := c.Link()
 	if err != nil {
