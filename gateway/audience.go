@@ -166,7 +166,7 @@ func (a *audience) finish() {
 	p.entries = p.entries[:0]
 	p.joined = [MaxWires][]byte{}
 	if a.next == 0 {
-		a.next, _ = a.topic.locate(a.pos)
+		a.next, _ = a.topic.locate(a.pos) // 0, if the tail has other events: then the log is read once more
 	}
 	a.wake()
 	a.schedule()

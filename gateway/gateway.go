@@ -175,7 +175,7 @@ func (g *Gateway) Open(o Opening, w *Wire, t Transport) (*Session, error) {
 		now := g.clock.Load()
 		s.heard.Store(now)
 		s.pingAt = now + 1 + mathrand.Int64N(seconds(w.PingInterval))
-		s.loop.wheel.add(s, s.pingAt)
+		s.loop.wheel.add(s, s.due(now))
 		s.begin(resumed, topics)
 	}))
 	return s, nil

@@ -337,12 +337,17 @@ func (s *Session) tick(now int64) int64 {
 		}
 		s.offerShared(w.Ping)
 	}
-	next := s.pingAt
+	return s.due(now)
+}
+
+// due is when to look after the session again.
+func (s *Session) due(now int64) int64 {
+	w, next := s.wire, s.pingAt
 	if e := s.grant.Expires; !e.IsZero() {
 		next = min(next, e.Unix())
 	}
 	if w.PongTimeout > 0 {
-		next = min(next, s.heard.Load()+interval+seconds(w.PongTimeout))
+		next = min(next, s.heard.Load()+seconds(w.PingInterval)+seconds(w.PongTimeout))
 	}
 	return max(next, now+1)
 }

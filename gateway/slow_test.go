@@ -3,6 +3,7 @@ package gateway_test
 import (
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -213,5 +214,27 @@ func TestAnEndedSessionWhosePeerReadsNothingIsCutOff(t *testing.T) {
 		h.elapse(2 * time.Minute)
 		<-p.Session.Done()
 		p.Cut()
+	})
+}
+
+func TestCommandsOfManyAtOnceThatAreNotReadEndTheSessionAsSlow(t *testing.T) {
+	wires(t, gateway.Config{MaxOutboxBytes: 500}, func(h *house, w *gateway.Wire) {
+		seat := h.seat(w)
+		seat.Bytes, seat.Stalled = 300, true
+		p := h.connect(seat, open())
+		var posts sync.WaitGroup
+		for i := range 100 {
+			posts.Go(func() { p.Session.Do(h.Context(), uint32(i+1), gateway.Ping{}) })
+		}
+		h.settle()
+		p.Flow()
+		posts.Wait()
+		<-p.Over()
+		if err, ok := p.End(); !ok || err == nil || err.Reason != millrace.ReasonSlow {
+			h.Errorf("ended with %v", err)
+		}
+		p.Session.Do(h.Context(), 101, gateway.Ping{}) // returns, though nobody will answer
+		p.Session.Do(h.Context(), 102, gateway.Ping{})
+		h.settle()
 	})
 }

@@ -96,8 +96,8 @@ func (t *tail) add(e *entry) {
 	}
 }
 
-// seek returns the number of the entry that follows on a position. It fails if the tail does not reach back to it, or
-// the position is not of the lineage at hand; then only the log can tell.
+// seek returns the number of the entry that follows on a position. It fails, with 0, if the tail does not reach back to it,
+// or the position is not of the lineage at hand; then only the log can tell.
 func (t *tail) seek(pos millrace.Position) (uint64, bool) {
 	if pos.IsZero() && t.start.Offset == 0 {
 		return t.run, true
@@ -113,7 +113,10 @@ func (t *tail) seek(pos millrace.Position) (uint64, bool) {
 	if steps > 0 {
 		at = t.entries[t.run+steps-1-t.first].position()
 	}
-	return t.run + steps, at == pos
+	if at != pos {
+		return 0, false
+	}
+	return t.run + steps, true
 }
 
 // collect appends the entries from number from, up to but not including number to, until they have maxBytes.

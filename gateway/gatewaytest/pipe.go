@@ -14,17 +14,19 @@ var ErrCut = errors.New("the connection is cut")
 // Pipe is a connection in memory: a Transport at one end, a reader at the other, and between them as many bytes as the
 // pipe holds. A peer that does not read is a stalled one. All methods may be called concurrently.
 type Pipe struct {
-	capacity int
-	onTry    func() // called before each TryWrite; nil for nothing
+	onTry func() // called before each TryWrite; nil for nothing
 
-	mu     sync.Mutex
-	moved  sync.Cond
-	bytes  []byte
-	stall  bool
-	closed bool // by the gateway
-	cut    bool
-	most   int // the largest b that Write was given
-	tries  int
+	mu       sync.Mutex
+	moved    sync.Cond
+	capacity int
+	bytes    []byte
+	stall    bool
+	closed   bool // by the gateway
+	cut      bool
+	partial  bool // something was not taken whole yet
+	torn     bool // it was closed then
+	most     int  // the largest b that Write was given
+	tries    int
 }
 
 var _ gateway.Transport = (*Pipe)(nil)
@@ -49,7 +51,7 @@ func (p *Pipe) err() error {
 
 // take appends what there is room for.
 func (p *Pipe) take(b []byte) int {
-	n := min(len(b), p.capacity-len(p.bytes))
+	n := max(0, min(len(b), p.capacity-len(p.bytes)))
 	p.bytes = append(p.bytes, b[:n]...)
 	if n > 0 {
 		p.moved.Broadcast()
@@ -68,7 +70,9 @@ func (p *Pipe) TryWrite(b []byte) (int, error) {
 	if err := p.err(); err != nil {
 		return 0, err
 	}
-	return p.take(b), nil
+	n := p.take(b)
+	p.partial = n < len(b)
+	return n, nil
 }
 
 // Write implements Transport.
@@ -82,6 +86,7 @@ func (p *Pipe) Write(b []byte) error {
 		}
 		b = b[p.take(b):]
 		if len(b) == 0 {
+			p.partial = false
 			return nil
 		}
 		p.moved.Wait()
@@ -93,11 +98,12 @@ func (p *Pipe) Close() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.closed = true
+	p.torn = p.torn || p.partial
 	p.moved.Broadcast()
 }
 
 // Read is the peer's end: it waits for bytes while the peer does not stall, and ends with io.EOF once the gateway closed
-// the connection, or with ErrCut.
+// the connection, with io.ErrUnexpectedEOF if it did so in the midst of a Write, or with ErrCut.
 func (p *Pipe) Read(b []byte) (int, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -107,6 +113,8 @@ func (p *Pipe) Read(b []byte) (int, error) {
 	switch {
 	case p.cut:
 		return 0, ErrCut
+	case len(p.bytes) == 0 && p.torn:
+		return 0, io.ErrUnexpectedEOF
 	case len(p.bytes) == 0:
 		return 0, io.EOF
 	}
@@ -121,6 +129,9 @@ func (p *Pipe) Stall() { p.set(func() { p.stall = true }) }
 
 // Flow makes the peer read again.
 func (p *Pipe) Flow() { p.set(func() { p.stall = false }) }
+
+// Resize makes the pipe hold so many bytes from now on. What it holds already stays.
+func (p *Pipe) Resize(capacity int) { p.set(func() { p.capacity = capacity }) }
 
 // Cut breaks the connection: what was under way is lost.
 func (p *Pipe) Cut() { p.set(func() { p.cut, p.bytes = true, nil }) }
