@@ -25,9 +25,9 @@ func (s *service) Subscribe(r *millracev1.SubscribeRequest, stream grpc.ServerSt
 		w.orders.ask(func() { w.subscribe(uint32(i+1), m, starts[i]) })
 	}
 	w.orders.ask(func() { w.silent = true })
-	s.work.Go(w.write)
 	s.count(1)
 	defer s.count(-1)
+	s.work.Go(w.write)
 	select {
 	case <-c.left:
 		w.orders.ask(w.goaway)
