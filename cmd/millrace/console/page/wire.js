@@ -146,6 +146,6 @@ export async function publish({topic, name, data, token}) {
 
 // head returns the newest position of a topic's log.
 export async function head(topic, token) {
-	const page = await request("GET", `${eventsOf(topic)}?limit=1&backward=true`, token);
+	const page = await request("GET", `${eventsOf(topic)}?order=desc&limit=1`, token);
 	return at(page.head);
 }

@@ -1,0 +1,121 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/millrace-dev/millrace"
+	"github.com/millrace-dev/millrace/auth"
+	"github.com/millrace-dev/millrace/broker"
+	"github.com/millrace-dev/millrace/broker/rpc"
+	"github.com/millrace-dev/millrace/cmd/millrace/settings"
+)
+
+const aboutBroker = `Keeps the topics and their logs, in memory, and serves them over gRPC.
+
+Without a key it takes whoever reaches it for a trusted backend, so it then listens only where this machine alone can
+reach it. With a key each caller needs a token (millrace token), and the subjects of --trusted, such as the gateways',
+may speak for others.
+
+The file can hold rules, which bound the logs of topics by pattern; the first that matches counts:
+
+  rules:
+    - {pattern: "chat:**", max_events: 10000, max_age: 24h, max_bytes: 64MiB}
+    - {pattern: "cursor:*", max_events: 10, max_age: 1m}
+`
+
+// brokerJob is the broker in a process of its own.
+type brokerJob struct {
+	listen   address
+	key      key
+	trusted  []string
+	open     bool
+	grace    time.Duration
+	storage  storage
+	logging  logging
+	loopback bool // set by check
+}
+
+func newBroker() job {
+	return &brokerJob{
+		listen: address{setting: "listen", text: defaultBroker}, grace: 3 * time.Second, storage: newStorage(), logging: newLogging(),
+	}
+}
+
+func (j *brokerJob) settings() []settings.Setting {
+	rows := []settings.Setting{j.listen.row("where gRPC is served")}
+	rows = append(rows, j.key.settings()...)
+	rows = append(rows,
+		settings.Setting{Name: "trusted", Value: settings.List(&j.trusted, "SUBJECT,…"), Doc: "subjects that may speak for others: those of gateways"},
+		settings.Setting{Name: "insecure-open-broker", Value: settings.Bool(&j.open), Doc: "without a key, take whoever reaches the broker for a trusted backend"},
+		settings.Setting{Name: "drain-grace", Value: settings.Duration(&j.grace, time.Millisecond), Doc: "when it stops, how long open streams may go on"},
+	)
+	rows = append(rows, j.storage.settings()...)
+	return append(rows, j.logging.settings()...)
+}
+
+func (j *brokerJob) check(t *settings.Table) error {
+	faults := []error{j.key.load(t), j.storage.check(t)}
+	loopback, err := j.listen.check(t)
+	faults = append(faults, err)
+	told := t.Told("key") || t.Told("key-file")
+	if err == nil && !told && !j.open && !loopback {
+		faults = append(faults, fmt.Errorf("%s: others than this machine can reach %s, so a key is needed, by --key, MILLRACE_KEY or --key-file; "+
+			"to let all of them in, say --insecure-open-broker", t.Where("listen"), j.listen.text))
+	}
+	if string(j.key.secret) == auth.DevKey && !loopback {
+		faults = append(faults, errPublicKey)
+	}
+	return errors.Join(faults...)
+}
+
+func (j *brokerJob) run(ctx context.Context, _ []string, std streams) (err error) {
+	log := j.logging.logger(std.err)
+	b, stop, err := j.storage.open()
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, stop()) }()
+	c := rpc.Config{Trusted: j.trusted, DrainGrace: j.grace, MaxEventBytes: j.storage.maxEventBytes}
+	if len(j.key.secret) > 0 {
+		if c.Authenticator, err = auth.NewVerifier(auth.Config{Key: j.key.secret}); err != nil {
+			return err
+		}
+	} else {
+		c.Anonymous = everything()
+	}
+	grpc, err := grpcPart(j.listen.text, b, c, log)
+	if err != nil {
+		return err
+	}
+	return serve(ctx, "broker", std.out, log, grpc)
+}
+
+// everything is the grant of callers without a token where the network is trusted.
+func everything() *millrace.Grant {
+	return &millrace.Grant{Rules: []millrace.Rule{{Pattern: "**", Actions: millrace.ActionAll}}}
+}
+
+// grpcPart serves a broker.
+func grpcPart(addr string, b *broker.Broker, c rpc.Config, log *slog.Logger) (part, error) {
+	c.Version, c.Log = version, log
+	c.MaxMessageBytes = max(4<<20, c.MaxEventBytes+1<<20)
+	server, err := rpc.New(c, b)
+	if err != nil {
+		return part{}, err
+	}
+	return part{
+		what:  "grpc",
+		addr:  addr,
+		serve: server.Serve,
+		stop: func() {
+			// Shutdown bounds itself by DrainGrace.
+			if err := server.Shutdown(context.Background()); err != nil {
+				log.Warn("streams were cut off", "error", err)
+			}
+		},
+	}, nil
+}

@@ -1,0 +1,62 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"time"
+
+	"github.com/millrace-dev/millrace/cmd/millrace/settings"
+	sdk "github.com/millrace-dev/millrace/sdk/go"
+)
+
+// defaultBroker is where a broker listens unless told otherwise.
+const defaultBroker = "127.0.0.1:7400"
+
+// upstream is how a command reaches a broker, and as whom.
+type upstream struct {
+	addr      string
+	token     string
+	tokenFile string
+}
+
+func newUpstream() upstream { return upstream{addr: defaultBroker} }
+
+func (u *upstream) settings() []settings.Setting {
+	return []settings.Setting{
+		{Name: "broker", Value: settings.Text(&u.addr, "ADDR"), Doc: "gRPC address of the broker"},
+		{Name: "broker-token", Value: settings.Text(&u.token, "TOKEN"), Secret: true, Doc: "token for a broker that has a key"},
+		{Name: "broker-token-file", Value: settings.Text(&u.tokenFile, "FILE"), Doc: "file with that token, read each time that it is needed"},
+	}
+}
+
+func (u *upstream) check(t *settings.Table) error {
+	if t.Told("broker-token") && t.Told("broker-token-file") {
+		return fmt.Errorf("%s: there is %s too; want one of them", t.Where("broker-token-file"), t.Where("broker-token"))
+	}
+	return nil
+}
+
+func (u *upstream) dial(log *slog.Logger) (*sdk.Client, error) {
+	source := sdk.StaticToken(u.token)
+	if u.tokenFile != "" {
+		source = func(context.Context) (string, error) {
+			token, err := os.ReadFile(u.tokenFile)
+			return string(bytes.TrimSpace(token)), err
+		}
+	}
+	return sdk.Dial(u.addr, sdk.WithToken(source), sdk.WithInsecurePlaintext(), sdk.WithAgent("millrace "+version), sdk.WithLogger(log))
+}
+
+// quiet is what a command for people logs: only what they should know.
+func quiet(w io.Writer) *slog.Logger {
+	return slog.New(slog.NewTextHandler(w, &slog.HandlerOptions{Level: slog.LevelWarn, ReplaceAttr: func(groups []string, a slog.Attr) slog.Attr {
+		if len(groups) == 0 && a.Key == slog.TimeKey {
+			return slog.String(a.Key, a.Value.Time().Format(time.TimeOnly))
+		}
+		return a
+	}}))
+}
