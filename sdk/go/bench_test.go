@@ -2,7 +2,7 @@ package sdk_test
 
 import (
 	"bytes"
-	"fmt"
+	"strconv"
 	"testing"
 
 	"google.golang.org/protobuf/proto"
@@ -17,7 +17,7 @@ import (
 // BenchmarkReceive is what an event costs between its bytes and the application, by events a batch.
 func BenchmarkReceive(b *testing.B) {
 	for _, n := range []int{1, 16, 256} {
-		b.Run(fmt.Sprint(n), func(b *testing.B) {
+		b.Run(strconv.Itoa(n), func(b *testing.B) {
 			offsets := make([]uint64, n)
 			for i := range offsets {
 				offsets[i] = uint64(i + 1)

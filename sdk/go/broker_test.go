@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -27,36 +28,36 @@ type realBroker struct {
 	drain  func() // tells its peers first
 }
 
-func newLog(t testing.TB, rules ...broker.Rule) broker.Log {
-	t.Helper()
+func newLog(tb testing.TB, rules ...broker.Rule) broker.Log {
+	tb.Helper()
 	l, err := memlog.New(memlog.Config{Rules: rules})
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
-	t.Cleanup(func() {
+	tb.Cleanup(func() {
 		if err := l.Close(); err != nil {
-			t.Error(err)
+			tb.Error(err)
 		}
 	})
 	return l
 }
 
-func startBroker(t testing.TB, target string, l broker.Log, config rpc.Config) *realBroker {
-	t.Helper()
+func startBroker(tb testing.TB, target string, l broker.Log, config rpc.Config) *realBroker {
+	tb.Helper()
 	b, err := broker.New(broker.Config{}, l)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	if config.Authenticator == nil {
 		config.Anonymous = everything
 	}
 	server, err := rpc.New(config, b)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	listener, err := net.Listen("tcp", target)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(listener) }()
@@ -64,11 +65,11 @@ func startBroker(t testing.TB, target string, l broker.Log, config rpc.Config) *
 	stop := func(ctx context.Context) {
 		once.Do(func() {
 			if err := server.Shutdown(ctx); err != nil && ctx.Err() == nil {
-				t.Error(err)
+				tb.Error(err)
 			}
 			b.Stop()
 			if err := <-served; err != nil {
-				t.Error(err)
+				tb.Error(err)
 			}
 		})
 	}
@@ -81,19 +82,19 @@ func startBroker(t testing.TB, target string, l broker.Log, config rpc.Config) *
 		},
 		drain: func() { stop(context.Background()) },
 	}
-	t.Cleanup(r.kill)
+	tb.Cleanup(r.kill)
 	return r
 }
 
-func mustPublish(t testing.TB, c *sdk.Client, topic string, n int) []millrace.Ack {
-	t.Helper()
+func mustPublish(tb testing.TB, c *sdk.Client, topic string, n int) []millrace.Ack {
+	tb.Helper()
 	list := make([]*millrace.Event, n)
 	for i := range list {
 		list[i] = &millrace.Event{Topic: topic, Data: fmt.Append(nil, i)}
 	}
-	acks, err := c.Publish(t.Context(), list...)
+	acks, err := c.Publish(tb.Context(), list...)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return acks
 }
@@ -212,7 +213,7 @@ func TestNothingIsLostOrRepeatedWhileTheBrokerIsStartedAgainAndAgain(t *testing.
 					return
 				}
 				l.check(t, who, e)
-				if want := fmt.Sprint(e.Position.Offset - 1); string(e.Data) != want {
+				if want := strconv.FormatUint(e.Position.Offset-1, 10); string(e.Data) != want {
 					t.Errorf("%s: event %d is %s", who, e.Position.Offset, e.Data)
 				}
 				if e.Position.Offset == rounds*perRound {
@@ -337,7 +338,7 @@ func TestAReplayFarLargerThanTheQueueArrivesWhole(t *testing.T) {
 	}
 	got := told(t, subscribe(t, c, sdk.TopicsFrom(millrace.Start{Kind: millrace.StartEarliest}, "a")), n)
 	for i, w := range got {
-		if w != fmt.Sprint(i+1) {
+		if w != strconv.Itoa(i+1) {
 			t.Fatalf("event %d is %q", i+1, w)
 		}
 	}

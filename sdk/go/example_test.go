@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log"
 	"os"
 
 	"github.com/millrace-dev/millrace"
@@ -16,7 +15,7 @@ import (
 func ExampleClient_Publish() {
 	client, err := sdk.Dial("127.0.0.1:7400", sdk.WithInsecurePlaintext())
 	if err != nil {
-		log.Fatal(err)
+		panic(err)
 	}
 	defer client.Close()
 	acks, err := client.Publish(context.Background(), &millrace.Event{
@@ -25,7 +24,7 @@ func ExampleClient_Publish() {
 		Data:  []byte(`{"text":"hello"}`),
 	})
 	if err != nil {
-		log.Fatal(err)
+		panic(err)
 	}
 	fmt.Println("stored at", acks[0].Position)
 }
@@ -34,28 +33,28 @@ func ExampleClient_Publish() {
 func ExampleClient_Subscribe() {
 	client, err := sdk.Dial("127.0.0.1:7400", sdk.WithInsecurePlaintext())
 	if err != nil {
-		log.Fatal(err)
+		panic(err)
 	}
 	defer client.Close()
 	saved, err := os.ReadFile("cursor")
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
-		log.Fatal(err)
+		panic(err)
 	}
 	ctx := context.Background()
 	sub, err := client.Subscribe(ctx, sdk.Topics("chat:1", "chat:2"), sdk.Resume(string(saved)))
 	if err != nil {
-		log.Fatal(err)
+		panic(err)
 	}
 	for event, err := range sub.All(ctx) {
 		if gap, ok := errors.AsType[*sdk.GapError](err); ok {
 			fmt.Println("missed:", gap) // and go on
 			continue
 		} else if err != nil {
-			log.Fatal(err)
+			panic(err)
 		}
 		fmt.Println(event.Topic, event.Position, string(event.Data))
 		if err := os.WriteFile("cursor", []byte(sub.Cursor()), 0o600); err != nil {
-			log.Fatal(err)
+			panic(err)
 		}
 	}
 }
@@ -64,25 +63,25 @@ func ExampleClient_Subscribe() {
 func ExampleClient_Publisher() {
 	client, err := sdk.Dial("127.0.0.1:7400", sdk.WithInsecurePlaintext())
 	if err != nil {
-		log.Fatal(err)
+		panic(err)
 	}
 	defer client.Close()
 	publisher, err := client.Publisher()
 	if err != nil {
-		log.Fatal(err)
+		panic(err)
 	}
 	ctx := context.Background()
 	var sent []*sdk.Pending
 	for i := range 1000 {
 		p, err := publisher.Publish(ctx, millrace.Publish{Event: &millrace.Event{Topic: "ticks", Data: fmt.Append(nil, i)}})
 		if err != nil {
-			log.Fatal(err)
+			panic(err)
 		}
 		sent = append(sent, p)
 	}
 	for _, p := range sent {
 		if _, err := p.Ack(ctx); err != nil {
-			log.Print(err)
+			fmt.Println("not stored:", err)
 		}
 	}
 }

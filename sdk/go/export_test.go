@@ -25,6 +25,7 @@ func (m Machine) step(in input, now time.Time, chance float64) (Machine, Act) {
 }
 
 func (m Machine) Open(now time.Time) (Machine, Act) { return m.step(input{kind: inputOpen}, now, 0) }
+
 func (m Machine) Connected(now time.Time) (Machine, Act) {
 	return m.step(input{kind: inputConnected}, now, 0)
 }

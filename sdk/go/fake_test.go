@@ -74,14 +74,14 @@ func (f *fake) start(t *testing.T, opts ...sdk.Option) *sdk.Client {
 // quick is a backoff for tests that wait for nothing.
 var quick = sdk.Backoff{Base: time.Millisecond, Cap: 20 * time.Millisecond}
 
-func dial(t testing.TB, target string, opts ...sdk.Option) *sdk.Client {
-	t.Helper()
+func dial(tb testing.TB, target string, opts ...sdk.Option) *sdk.Client {
+	tb.Helper()
 	opts = append([]sdk.Option{sdk.WithInsecurePlaintext(), sdk.WithBackoff(quick), sdk.WithLogger(slog.New(slog.DiscardHandler))}, opts...)
 	client, err := sdk.Dial(target, opts...)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
-	t.Cleanup(client.Close)
+	tb.Cleanup(client.Close)
 	return client
 }
 

@@ -32,6 +32,7 @@ func (f *far) say(updates ...*millracev1.Update) {
 // links serves links and hands their far ends to the test, in the order of their coming. A link that is not welcome gets
 // the status.
 func links(t *testing.T, welcome func(try int) error) (*fake, chan *far) {
+	t.Helper()
 	ends := make(chan *far, 64)
 	return &fake{join: func(try int, stream joinStream) error {
 		if err := welcome(try); err != nil {
@@ -72,13 +73,13 @@ func links(t *testing.T, welcome func(try int) error) (*fake, chan *far) {
 
 func always(int) error { return nil }
 
-func open(t testing.TB, c *sdk.Client) *sdk.Link {
-	t.Helper()
+func open(tb testing.TB, c *sdk.Client) *sdk.Link {
+	tb.Helper()
 	l, err := c.Link()
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
-	t.Cleanup(l.Close)
+	tb.Cleanup(l.Close)
 	return l
 }
 
@@ -211,6 +212,28 @@ func TestWhatComesForAnEarlierSubscriptionToATopicIsNotTold(t *testing.T) {
 	if err := l.Subscribe("a", millrace.Start{}); millrace.AsError(err).Reason != millrace.ReasonConflict {
 		t.Errorf("a topic is subscribed twice: %v", err)
 	}
+}
+
+func TestWhatHadComeButWasNotTakenIsNotToldAfterUnsubscribe(t *testing.T) {
+	f, ends := links(t, always)
+	l := open(t, f.start(t))
+	h := &heard{link: l}
+	end := <-ends
+	mustSubscribe(t, l, "a", millrace.Start{})
+	a := end.subscription(t).GetAlias()
+	mustSubscribe(t, l, "b", millrace.Start{})
+	b := end.subscription(t).GetAlias()
+	end.say(attached(a, "a", pos(1, 0)), attached(b, "b", pos(1, 0)))
+	h.want(t, "a at 0", "b at 0")
+	end.say(events(a, 1, 1), events(b, 1, 1, 3))
+	<-end.commands // the link repairs b, so the events have come
+	b = end.subscription(t).GetAlias()
+	l.Unsubscribe("a")
+	mustSubscribe(t, l, "a", millrace.Start{})
+	<-end.commands
+	a = end.subscription(t).GetAlias()
+	end.say(attached(a, "a", pos(1, 1)), attached(b, "b", pos(1, 1)))
+	h.want(t, "b 1", "a at 1", "b at 1")
 }
 
 func TestAHoleInOneTopicIsRepairedWithoutTheOthers(t *testing.T) {

@@ -107,6 +107,7 @@ func (m machine) step(in input, now time.Time, chance float64) (machine, action)
 		return m.lost(in.err, now, chance)
 	case inputDue:
 		return m, action{kind: actionDial}
+	case inputClose: // seen to above
 	}
 	return m, action{}
 }

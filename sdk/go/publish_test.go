@@ -3,8 +3,8 @@ package sdk_test
 import (
 	"context"
 	"errors"
-	"fmt"
 	"slices"
+	"strconv"
 	"sync"
 	"testing"
 	"time"
@@ -146,7 +146,7 @@ func TestAPublisherSendsAgainInOrderWhatWasNotAcked(t *testing.T) {
 	p := publisher(t, f.start(t))
 	var pending []*sdk.Pending
 	for i := range 100 {
-		one, err := p.Publish(t.Context(), millrace.Publish{Event: event(fmt.Sprint(i))})
+		one, err := p.Publish(t.Context(), millrace.Publish{Event: event(strconv.Itoa(i))})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -166,7 +166,7 @@ func TestAPublisherSendsAgainInOrderWhatWasNotAcked(t *testing.T) {
 		t.Fatalf("the streams had %q", r.streams)
 	}
 	for i, id := range r.streams[1] {
-		if id != fmt.Sprint(i+3) {
+		if id != strconv.Itoa(i+3) {
 			t.Fatalf("the second stream had %q", r.streams[1])
 		}
 	}
@@ -192,7 +192,7 @@ func TestAPublisherThatIsAskedToGoWaitsForItsAcksFirst(t *testing.T) {
 	}}
 	p := publisher(t, f.start(t))
 	for i := range 2 {
-		if _, err := p.Publish(t.Context(), millrace.Publish{Event: event(fmt.Sprint(i))}); err != nil {
+		if _, err := p.Publish(t.Context(), millrace.Publish{Event: event(strconv.Itoa(i))}); err != nil {
 			t.Fatal(err)
 		}
 	}

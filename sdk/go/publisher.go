@@ -187,6 +187,9 @@ type publishStream = grpc.BidiStreamingClient[millracev1.PublishStreamRequest, m
 // receive takes acks until the stream ends.
 func (p *Publisher) receive(ctx context.Context, stream publishStream, cancel context.CancelCauseFunc) error {
 	live, leaving := false, false
+	late := time.AfterFunc(time.Hour, func() { cancel(errMoved) })
+	late.Stop()
+	defer late.Stop()
 	for {
 		response, err := stream.Recv()
 		switch {
@@ -200,8 +203,7 @@ func (p *Publisher) receive(ctx context.Context, stream publishStream, cancel co
 			p.driver.step(goaway(g))
 			leaving = true
 			if ends := g.GetEndsInMs(); ends > 0 {
-				late := time.AfterFunc(time.Duration(ends)*time.Millisecond, func() { cancel(errMoved) })
-				defer late.Stop()
+				late.Reset(time.Duration(ends) * time.Millisecond)
 			}
 		}
 		inFlight, err := p.take(response, leaving)

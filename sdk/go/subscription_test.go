@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -43,7 +44,7 @@ func word(e *millrace.Event, err error) string {
 	if err != nil {
 		return err.Error()
 	}
-	return fmt.Sprint(e.Position.Offset)
+	return strconv.FormatUint(e.Position.Offset, 10)
 }
 
 func startOf(in *millracev1.SubscribeRequest) millrace.Start {
@@ -51,7 +52,7 @@ func startOf(in *millracev1.SubscribeRequest) millrace.Start {
 }
 
 func TestASubscriptionGoesOnFromItsLastGoodPosition(t *testing.T) {
-	after := func(p millrace.Position) millrace.Start { return millrace.After(p) }
+	after := millrace.After
 	for _, c := range []struct {
 		name   string
 		script []func(s subscribeStream) error // one for each stream
@@ -310,7 +311,8 @@ func TestATokenIsAskedForBeforeEveryTry(t *testing.T) {
 	source := func(context.Context) (string, error) {
 		mu.Lock()
 		defer mu.Unlock()
-		if asked++; asked == 2 {
+		asked++
+		if asked == 2 {
 			return "", errors.New("the vault is closed")
 		}
 		return fmt.Sprint("token-", asked), nil
@@ -362,7 +364,7 @@ func TestASubscriptionThatIsAskedToGoComesBackWithoutANoise(t *testing.T) {
 		}
 		got = append(got, fmt.Sprint(u.Kind, u.Position.Offset))
 	}
-	want := []string{"1 0", "2 1", "2 2", "1 2", "2 3"} // attached, event, event, attached, event
+	want := []string{"1 0", "2 1", "2 2", "1 2", "2 3"} // kinds and offsets
 	if !slices.Equal(got, want) {
 		t.Errorf("the application got %q, want %q", got, want)
 	}

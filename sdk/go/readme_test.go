@@ -1,0 +1,84 @@
+package sdk_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/millrace-dev/millrace"
+	sdk "github.com/millrace-dev/millrace/sdk/go"
+)
+
+// hello is the README's code; it is compiled, and compared with the README.
+func hello(ctx context.Context) error {
+	client, err := sdk.Dial("127.0.0.1:7400", sdk.WithInsecurePlaintext())
+	if err != nil {
+		return err
+	}
+	defer client.Close()
+
+	sub, err := client.Subscribe(ctx, sdk.TopicsFrom(millrace.Start{Kind: millrace.StartEarliest}, "chat:1"))
+	if err != nil {
+		return err
+	}
+	if _, err := client.Publish(ctx, &millrace.Event{Topic: "chat:1", Data: []byte(`{"text":"hello"}`)}); err != nil {
+		return err
+	}
+	for event, err := range sub.All(ctx) {
+		if err != nil {
+			return err
+		}
+		fmt.Println(event.Position, string(event.Data))
+	}
+	return nil
+}
+
+func resume(ctx context.Context, client *sdk.Client, cursor string, reload func(topic string)) error {
+	sub, err := client.Subscribe(ctx, sdk.Topics("chat:1"), sdk.Resume(cursor))
+	if err != nil {
+		return err
+	}
+	for event, err := range sub.All(ctx) {
+		if gap, ok := errors.AsType[*sdk.GapError](err); ok {
+			reload(gap.Gap.Topic) // the events after gap.Gap.After, up to gap.Gap.Until, can't be had
+			continue
+		}
+		// …
+		if err != nil || event.Topic != "chat:1" {
+			return err
+		}
+	}
+	return nil
+}
+
+var _, _ = hello, resume
+
+func TestTheCodeInTheREADMEIsCompiled(t *testing.T) {
+	readme, err := os.ReadFile("README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	compiled, err := os.ReadFile("readme_test.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	lines := map[string]bool{}
+	for line := range strings.Lines(string(compiled)) {
+		lines[strings.TrimSpace(line)] = true
+	}
+	blocks := strings.Split(string(readme), "```go\n")[1:]
+	if len(blocks) != 4 {
+		t.Errorf("the README has %d blocks of Go", len(blocks))
+	}
+	for _, block := range blocks {
+		code, _, _ := strings.Cut(block, "```")
+		for line := range strings.Lines(code) {
+			if line = strings.TrimSpace(line); !lines[line] {
+				t.Errorf("the README says %q, which is not compiled", line)
+			}
+		}
+	}
+}
