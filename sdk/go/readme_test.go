@@ -13,6 +13,8 @@ import (
 )
 
 // hello is the README's code; it is compiled, and compared with the README.
+//
+//nolint:forbidigo // readers of the README have a terminal
 func hello(ctx context.Context) error {
 	client, err := sdk.Dial("127.0.0.1:7400", sdk.WithInsecurePlaintext())
 	if err != nil {
