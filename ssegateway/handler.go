@@ -1,0 +1,188 @@
+// Package ssegateway is the way in by Server-Sent Events: GET /v1/events, for a bare EventSource and for curl -N.
+//
+// On HTTP/1.1 the connection is taken over from the HTTP server and nothing of net/http is kept: the session's loop
+// writes to the socket, and one goroutine waits to read the peer's end. On HTTP/2, where connections are shared, the
+// handler's goroutine stays and every write takes the plain path.
+package ssegateway
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/millrace-dev/millrace"
+	"github.com/millrace-dev/millrace/gateway"
+	"github.com/millrace-dev/millrace/gateway/httpapi"
+	"github.com/millrace-dev/millrace/gateway/socket"
+)
+
+// Config is what the handler can be told. Zero fields take their defaults.
+type Config struct {
+	Origins *httpapi.Origins // pages that may connect; default: those of the same host
+	Socket  socket.Config
+}
+
+// Handler serves /v1/events. It may be used concurrently.
+type Handler struct {
+	// Static.
+	config  Config
+	gateway *gateway.Gateway
+	wire    *gateway.Wire
+	auth    gateway.Authenticator
+
+	readers sync.WaitGroup
+}
+
+// New returns the handler of a gateway that was made with the wire. Close ends it.
+func New(c Config, g *gateway.Gateway, wire *gateway.Wire, auth gateway.Authenticator) *Handler {
+	if c.Socket.StallTimeout <= 0 {
+		c.Socket.StallTimeout = time.Minute // which the plain path also needs to know
+	}
+	return &Handler{config: c, gateway: g, wire: wire, auth: auth}
+}
+
+// Close waits for the readers. It is for when the HTTP server takes no more requests and the gateway is closed; it may
+// take as long as a peer may linger.
+func (h *Handler) Close() { h.readers.Wait() }
+
+// ServeHTTP makes a session of a request.
+//
+// Any status but 200 ends an EventSource for good. So only what the peer must not try again unchanged is answered by a
+// status; whoever may come back gets a stream that says when.
+func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if err := h.config.Origins.Admit(w.Header(), r); err != nil {
+		httpapi.WriteError(w, err)
+		return
+	}
+	if r.Method != http.MethodGet {
+		httpapi.OtherMethod(w, r, http.MethodGet)
+		return
+	}
+	o, err := h.opening(r)
+	switch {
+	case err == nil:
+		h.open(w, r, o)
+	case err.Reason.Outcome().Retryable:
+		writeHead(w)
+		_, _ = w.Write(appendRefusal(nil, o.Cursor, httpapi.Advised(err))) // fails only if the peer is gone
+	default:
+		httpapi.WriteError(w, err)
+	}
+}
+
+// opening reads what the peer wants and may. A Last-Event-ID is newer than a cursor in the URL, which stays the same over
+// the reconnects of an EventSource.
+func (h *Handler) opening(r *http.Request) (gateway.Opening, *millrace.Error) {
+	o, refusal := httpapi.ReadOpening(r.URL.Query())
+	if refusal != nil {
+		return o, refusal
+	}
+	if last := r.Header.Get("Last-Event-ID"); last != "" {
+		o.Cursor = last
+	}
+	grant, err := h.auth.Authenticate(r.Context(), httpapi.Token(r))
+	if err != nil {
+		return o, millrace.AsError(err)
+	}
+	o.Grant = grant
+	if err := h.gateway.Check(o); err != nil {
+		return o, millrace.AsError(err)
+	}
+	return o, nil
+}
+
+func (h *Handler) open(w http.ResponseWriter, r *http.Request, o gateway.Opening) {
+	if r.ProtoMajor != 1 {
+		h.share(w, r, o)
+		return
+	}
+	head := responseHead(w.Header())
+	conn, _, err := http.NewResponseController(w).Hijack()
+	if errors.Is(err, http.ErrNotSupported) {
+		h.share(w, r, o)
+		return
+	}
+	if err != nil {
+		return // the connection is gone
+	}
+	h.readers.Go(func() { h.own(conn, head, o) })
+}
+
+// own serves a session on a connection of its own, until it ends.
+func (h *Handler) own(conn net.Conn, head []byte, o gateway.Opening) {
+	defer conn.Close() // whatever it fails with, the connection is gone
+	transport, err := socket.New(conn, h.config.Socket)
+	if err != nil || transport.Write(head) != nil {
+		return
+	}
+	s, err := h.gateway.Open(o, h.wire, transport)
+	if err != nil {
+		if transport.Write(appendRefusal(nil, o.Cursor, httpapi.Advised(millrace.AsError(err)))) == nil {
+			transport.Close()
+			_, _ = io.Copy(io.Discard, conn) // ends with an error or without: both are the end
+		}
+		return
+	}
+	drain(conn)
+	s.Gone()
+}
+
+// drain reads until the peer's end. It has nothing to say on this connection, so little room is enough.
+func drain(conn net.Conn) {
+	var b [64]byte
+	for {
+		if _, err := conn.Read(b[:]); err != nil {
+			return
+		}
+	}
+}
+
+// share serves a session on a connection that has others too, in the handler's goroutine.
+func (h *Handler) share(w http.ResponseWriter, r *http.Request, o gateway.Opening) {
+	writeHead(w)
+	t := newStream(w, h.config.Socket.StallTimeout)
+	defer t.wait()
+	s, err := h.gateway.Open(o, h.wire, t)
+	if err != nil {
+		_ = t.Write(appendRefusal(nil, o.Cursor, httpapi.Advised(millrace.AsError(err)))) // fails only if the peer is gone
+		return
+	}
+	select {
+	case <-s.Done():
+	case <-r.Context().Done():
+		s.Gone()
+		<-s.Done()
+	}
+}
+
+// setHead adds the header of an event stream: nothing on its way may keep, change or collect it.
+func setHead(h http.Header) {
+	h.Set("Content-Type", "text/event-stream")
+	h.Set("Cache-Control", "no-cache, no-transform")
+	h.Set("X-Accel-Buffering", "no")
+	h.Set("X-Content-Type-Options", "nosniff")
+}
+
+func writeHead(w http.ResponseWriter) {
+	setHead(w.Header())
+	w.WriteHeader(http.StatusOK)
+}
+
+// responseHead returns the head of the response on HTTP/1.1. The body ends with the connection.
+func responseHead(h http.Header) []byte {
+	setHead(h)
+	h.Set("Connection", "close")
+	h.Set("Date", time.Now().UTC().Format(http.TimeFormat))
+	var b bytes.Buffer
+	fmt.Fprintf(&b, "HTTP/1.1 200 OK\r\n")
+	if err := h.Write(&b); err != nil {
+		panic("write to memory: " + err.Error()) // a buffer never fails
+	}
+	b.WriteString("\r\n")
+	return b.Bytes()
+}

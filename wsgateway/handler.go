@@ -1,0 +1,165 @@
+// Package wsgateway is the way in by WebSocket: GET /v1/ws, for browsers and whatever else speaks RFC 6455.
+//
+// gorilla/websocket does the handshake and reads. It never writes: what a session says is framed by this package's
+// [Wires], once for everyone who gets it, and written by the session's loop. After the handshake nothing of net/http is
+// kept, and a connection costs one goroutine, which waits to read.
+package wsgateway
+
+import (
+	"bytes"
+	"context"
+	"net/http"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/gorilla/websocket"
+
+	"github.com/millrace-dev/millrace"
+	"github.com/millrace-dev/millrace/gateway"
+	"github.com/millrace-dev/millrace/gateway/httpapi"
+	"github.com/millrace-dev/millrace/gateway/socket"
+)
+
+// Config is what the handler can be told. Zero fields take their defaults.
+type Config struct {
+	Origins *httpapi.Origins // pages that may connect; default: those of the same host
+	Timeout time.Duration    // how long the broker may take to answer a command; default 10 s
+	Socket  socket.Config
+}
+
+// Handler serves /v1/ws. It may be used concurrently.
+type Handler struct {
+	// Static.
+	config   Config
+	gateway  *gateway.Gateway
+	wires    Wires
+	auth     gateway.Authenticator
+	ctx      context.Context // of all commands
+	cancel   context.CancelFunc
+	messages sync.Pool // of *bytes.Buffer: what is being read
+
+	readers sync.WaitGroup
+}
+
+// readBuffer is the size of a connection's read buffer, in bytes: enough for a small command, little enough to have many.
+const readBuffer = 256
+
+// New returns the handler of a gateway that was made with the wires. Close ends it.
+func New(c Config, g *gateway.Gateway, wires Wires, auth gateway.Authenticator) *Handler {
+	if c.Timeout <= 0 {
+		c.Timeout = 10 * time.Second
+	}
+	h := &Handler{config: c, gateway: g, wires: wires, auth: auth}
+	h.ctx, h.cancel = context.WithCancel(context.Background())
+	h.messages.New = func() any { return new(bytes.Buffer) }
+	return h
+}
+
+// Close gives up the commands under way and waits for the readers. It is for when the HTTP server takes no more requests
+// and the gateway is closed; it may take as long as a peer may linger.
+func (h *Handler) Close() {
+	h.cancel()
+	h.readers.Wait()
+}
+
+// ServeHTTP makes a session of a request. It returns after the handshake.
+func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if err := h.config.Origins.Admit(w.Header(), r); err != nil {
+		httpapi.WriteError(w, err)
+		return
+	}
+	if r.Method != http.MethodGet {
+		httpapi.OtherMethod(w, r, http.MethodGet)
+		return
+	}
+	protocol, token, err := readProtocols(r)
+	if err != nil {
+		httpapi.WriteError(w, err)
+		return
+	}
+	opening, refusal := h.opening(r, token)
+	p := h.upgrade(w, r, protocol)
+	if p == nil {
+		return
+	}
+	h.readers.Go(func() { p.serve(opening, refusal) })
+}
+
+// opening reads what the peer wants and may. Errors are told after the handshake, for a page can't see how one failed.
+func (h *Handler) opening(r *http.Request, token string) (gateway.Opening, *millrace.Error) {
+	if t := httpapi.Token(r); t != "" {
+		token = t
+	}
+	grant, err := h.auth.Authenticate(r.Context(), token)
+	if err != nil {
+		return gateway.Opening{}, millrace.AsError(err)
+	}
+	o, refusal := httpapi.ReadOpening(r.URL.Query())
+	o.Grant = grant
+	return o, refusal
+}
+
+// upgrade does the handshake. It returns nil if it failed, which is then answered.
+func (h *Handler) upgrade(w http.ResponseWriter, r *http.Request, protocol string) *peer {
+	header := http.Header{}
+	if protocol != "" {
+		header.Set("Sec-Websocket-Protocol", protocol)
+	}
+	over := &takeover{ResponseWriter: w}
+	upgrader := websocket.Upgrader{
+		ReadBufferSize:  readBuffer,
+		WriteBufferSize: 1,                                        // it does not write; without a size it would keep 4 KiB for it
+		CheckOrigin:     func(*http.Request) bool { return true }, // was checked above
+		Error: func(w http.ResponseWriter, _ *http.Request, status int, reason error) {
+			err := millrace.Errorf(millrace.ReasonBadRequest, "%v", reason)
+			if status >= http.StatusInternalServerError {
+				err = millrace.Errorf(millrace.ReasonUnsupported, "this connection can't become a WebSocket").WithCause(reason)
+			}
+			httpapi.WriteError(w, err)
+		},
+	}
+	ws, err := upgrader.Upgrade(over, r, header)
+	if err != nil {
+		return nil
+	}
+	over.conn.mute = true
+	transport, err := socket.New(over.conn.Conn, h.config.Socket)
+	if err != nil {
+		_ = over.conn.Close() // the peer is gone already
+		return nil
+	}
+	p := &peer{handler: h, conn: over.conn, ws: ws, transport: transport, form: formJSON(), wire: h.wires.JSON}
+	if protocol == ProtocolProtobuf {
+		p.form, p.wire = formProtobuf(), h.wires.Protobuf
+	}
+	return p
+}
+
+// bearerPrefix starts a subprotocol that is a token, for pages, which can set no other header.
+const bearerPrefix = "bearer."
+
+// readProtocols chooses the first subprotocol that is known, "" if none was asked for, and finds the token among them.
+func readProtocols(r *http.Request) (protocol, token string, err *millrace.Error) {
+	var others []string
+	for _, p := range websocket.Subprotocols(r) {
+		switch {
+		case strings.HasPrefix(p, bearerPrefix):
+			token = p[len(bearerPrefix):]
+		case p != ProtocolJSON && p != ProtocolProtobuf:
+			others = append(others, p)
+		case protocol == "":
+			protocol = p
+		}
+	}
+	switch {
+	case protocol != "":
+		return protocol, token, nil
+	case token != "":
+		// A browser fails a connection whose answer names none of the protocols that it asked for.
+		return "", "", millrace.Errorf(millrace.ReasonBadRequest, "beside the token ask for %s or %s", ProtocolJSON, ProtocolProtobuf)
+	case len(others) > 0:
+		return "", "", millrace.Errorf(millrace.ReasonBadRequest, "the subprotocols are %s and %s, not %.200q", ProtocolJSON, ProtocolProtobuf, others)
+	}
+	return "", "", nil
+}
