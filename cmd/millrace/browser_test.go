@@ -12,7 +12,7 @@ import (
 	"github.com/chromedp/chromedp"
 
 	"github.com/millrace-dev/millrace"
-	client "github.com/millrace-dev/millrace/sdk/go"
+	sdk "github.com/millrace-dev/millrace/sdk/go"
 )
 
 // browse starts a headless Chromium with one tab.
@@ -29,15 +29,34 @@ func browse(t *testing.T) context.Context {
 	t.Cleanup(cancel)
 	tab, cancel := chromedp.NewContext(allocator, chromedp.WithErrorf(t.Logf))
 	t.Cleanup(cancel)
+	do(t, tab, chromedp.Navigate("about:blank")) // begins the browser, which a deadline here would end
 	tab, cancel = context.WithTimeout(tab, patience)
 	t.Cleanup(cancel)
 	return tab
 }
 
-func do(t *testing.T, tab context.Context, what string, actions ...chromedp.Action) {
+func do(t *testing.T, tab context.Context, steps ...chromedp.Action[chromedp.Void]) {
 	t.Helper()
-	if err := chromedp.Run(tab, actions...); err != nil {
-		t.Fatalf("%s: %v", what, err)
+	if err := chromedp.Do(tab, steps...); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// ask returns what an action finds in the page.
+func ask[T any](t *testing.T, tab context.Context, action chromedp.Action[T]) T {
+	t.Helper()
+	v, err := chromedp.Run(tab, action)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return v
+}
+
+// await waits until an expression holds in the page.
+func await(t *testing.T, tab context.Context, expression string) {
+	t.Helper()
+	if _, err := chromedp.Run(tab, chromedp.Poll[bool](expression)); err != nil {
+		t.Fatalf("wait for %s: %v", expression, err)
 	}
 }
 
@@ -48,8 +67,7 @@ func screenshot(t *testing.T, tab context.Context, name string) {
 	if dir == "" {
 		return
 	}
-	var png []byte
-	do(t, tab, "take a screenshot", chromedp.CaptureScreenshot(&png))
+	png := ask(t, tab, chromedp.CaptureScreenshot())
 	if err := os.WriteFile(filepath.Join(dir, name+".png"), png, 0o644); err != nil {
 		t.Fatal(err)
 	}
@@ -80,11 +98,11 @@ func TestABrowserReceivesTheSameEventsOnWebSocketAndEventSource(t *testing.T) {
 	s := startSplit(t, "--origins", origin)
 	const topic = "chat:42"
 	tab := browse(t)
-	do(t, tab, "open the page", chromedp.Navigate(origin+"/"),
-		chromedp.Evaluate(fmt.Sprintf(barePage, s.ws.addr("http"), s.sse.addr("http"), topic), nil),
-		chromedp.Poll(`window.attached === 2`, nil))
+	do(t, tab, chromedp.Navigate(origin+"/"))
+	ask(t, tab, chromedp.Evaluate[any](fmt.Sprintf(barePage, s.ws.addr("http"), s.sse.addr("http"), topic)))
+	await(t, tab, `window.attached === 2`)
 
-	backend, err := client.Dial(s.broker.addr("grpc"), client.WithInsecurePlaintext())
+	backend, err := sdk.Dial(s.broker.addr("grpc"), sdk.WithInsecurePlaintext())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -104,16 +122,54 @@ func TestABrowserReceivesTheSameEventsOnWebSocketAndEventSource(t *testing.T) {
 		at := publishNamed(t, raw, topic, "tick", event.Data)
 		want = append(want, fmt.Sprintf("%d:%d", at.Offset, n))
 	}
-	var seen struct {
+	await(t, tab, `window.seen.ws.length >= 60 && window.seen.sse.length >= 60`)
+	seen := ask(t, tab, chromedp.Evaluate[struct {
 		WS  []string `json:"ws"`
 		SSE []string `json:"sse"`
-	}
-	do(t, tab, "wait for the events", chromedp.Poll(`window.seen.ws.length >= 60 && window.seen.sse.length >= 60`, nil),
-		chromedp.Evaluate(`window.seen`, &seen))
+	}](`window.seen`))
 	if !slices.Equal(seen.WS, want) {
 		t.Errorf("the WebSocket got %v, want %v", seen.WS, want)
 	}
 	if !slices.Equal(seen.SSE, want) {
 		t.Errorf("the EventSource got %v, want %v", seen.SSE, want)
+	}
+}
+
+// A newcomer chooses topics, connects, publishes, cuts the connection, and sees what was missed come back.
+func TestTheConsoleShowsEventsACutAndTheResume(t *testing.T) {
+	for _, transport := range []string{"ws", "sse"} {
+		t.Run(transport, func(t *testing.T) {
+			dev := start(t, "dev", "--listen", "127.0.0.1:0", "--grpc-listen", "127.0.0.1:0")
+			broker := dialBroker(t, dev.addr("grpc"))
+			tab := browse(t)
+			id := func(name string) string { return `[data-testid="` + name + `"]` }
+			text := func(name string) string {
+				return fmt.Sprintf(`document.querySelector('%s').textContent`, id(name))
+			}
+			do(t, tab, chromedp.Navigate("http://"+dev.addr("http")+"/"), chromedp.Click(id("transport-"+transport)),
+				chromedp.Click(id("connect")))
+			await(t, tab, text("positions")+`.includes("chat:1")`)
+			do(t, tab, chromedp.Click(id("publish")))
+			await(t, tab, text("count")+` === "1"`)
+			publishNamed(t, broker, "chat:1", "message", []byte(`{"from":"a backend"}`))
+			await(t, tab, text("count")+` === "2"`)
+			screenshot(t, tab, "console-"+transport+"-live")
+
+			do(t, tab, chromedp.Click(id("cut")), chromedp.WaitVisible(id("resume")))
+			for n := range 7 {
+				publishNamed(t, broker, "chat:1", "message", fmt.Appendf(nil, `{"missed":%d}`, n))
+			}
+			screenshot(t, tab, "console-"+transport+"-cut")
+			do(t, tab, chromedp.Click(id("resume")))
+			await(t, tab, text("count")+` === "9"`)
+			publishNamed(t, broker, "chat:1", "message", []byte(`{"live":"again"}`))
+			await(t, tab, text("count")+` === "10"`)
+			screenshot(t, tab, "console-"+transport+"-resumed")
+			for _, never := range []string{"gaps", "faults"} {
+				if got := ask(t, tab, chromedp.Evaluate[string](text(never))); got != "0" {
+					t.Errorf("the console counts %s %s", got, never)
+				}
+			}
+		})
 	}
 }

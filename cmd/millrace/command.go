@@ -89,8 +89,8 @@ func versionText() string {
 	return fmt.Sprintf("millrace %s (%s, %s/%s)", v, runtime.Version(), runtime.GOOS, runtime.GOARCH)
 }
 
-const aboutSettings = `Each setting is a flag, an environment variable and a key of the YAML file: --max-topics,
-MILLRACE_MAX_TOPICS, max_topics. A flag counts before the environment, and that before the file.
+const aboutSettings = `Each setting is a flag, an environment variable and a key of the YAML file, such as --max-topics, MILLRACE_MAX_TOPICS
+and max_topics; what belongs to one call is a flag only. A flag counts before the environment, and that before the file.
 `
 
 // overview is what `millrace help` prints.

@@ -41,7 +41,7 @@ func newDev() job {
 		grpcListen: address{setting: "grpc-listen", text: defaultBroker},
 		storage:    newStorage(), edge: newEdge(), websockets: newWebsockets(), streams: newEventStreams(), stall: newStall(), logging: newLogging(),
 	}
-	j.edge.drain = 0
+	j.edge.drain = time.Second
 	return j
 }
 

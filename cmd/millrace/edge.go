@@ -64,7 +64,7 @@ func (e *edge) settings() []settings.Setting {
 		{Name: "tail-events", Value: settings.Int(&g.TailEvents, 1), Doc: "newest events kept at hand of each followed topic"},
 		{Name: "tail-bytes", Value: settings.Bytes(&g.TailBytes, 1), Doc: "memory that they may take"},
 		{Name: "linger", Value: settings.Duration(&g.Linger, time.Second), Doc: "how long a topic is followed that no session wants any more"},
-		{Name: "drain-window", Value: settings.Duration(&e.drain, 0), Doc: "when it stops, the time over which its peers are told to come back elsewhere"},
+		{Name: "drain-window", Value: settings.Duration(&e.drain, time.Second), Doc: "when it stops, the time over which its peers are told to come back elsewhere"},
 	}...)
 }
 

@@ -90,8 +90,9 @@ func TestBadInputIsNamedToItsSenderAlone(t *testing.T) {
 		resp.Body.Close()
 		p := readWS(t, conn)
 		p.until("connected")
+		// The gateway ends the connection while the frame is still on its way, so the write may fail.
 		if err := conn.WriteMessage(websocket.TextMessage, []byte(strings.Repeat(" ", 1<<20))); err != nil {
-			t.Fatal(err)
+			t.Log(err)
 		}
 		if end := p.until("closed"); end.close != websocket.CloseMessageTooBig {
 			t.Errorf("closed with %d, want 1009", end.close)

@@ -190,7 +190,12 @@ type split struct{ broker, ws, sse *process }
 
 func startSplit(t *testing.T, gatewayArgs ...string) split {
 	t.Helper()
-	b := start(t, "broker", "--listen", "127.0.0.1:0")
+	return splitWith(t, nil, gatewayArgs)
+}
+
+func splitWith(t *testing.T, brokerArgs, gatewayArgs []string) split {
+	t.Helper()
+	b := start(t, append([]string{"broker", "--listen", "127.0.0.1:0"}, brokerArgs...)...)
 	gateway := func(role string) *process {
 		return start(t, append([]string{role, "--listen", "127.0.0.1:0", "--broker", b.addr("grpc"), "--anonymous", "--seal-key", sealKey}, gatewayArgs...)...)
 	}

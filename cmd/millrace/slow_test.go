@@ -87,7 +87,7 @@ func dialSlow(t *testing.T, addr, query string, tick *time.Ticker) *websocket.Co
 
 // A replay larger than any queue simply works, at the peer's own speed (DESIGN promise 7).
 func TestAReplayOf20MBReachesASlowReaderWhole(t *testing.T) {
-	s := startSplit(t)
+	s := splitWith(t, []string{"--topic-max-bytes", "64MiB"}, nil)
 	broker := dialBroker(t, s.broker.addr("grpc"))
 	const topic = "big:1"
 	publishBig(t, broker, topic, 0, bigEvents)
@@ -101,7 +101,7 @@ func TestAReplayOf20MBReachesASlowReaderWhole(t *testing.T) {
 
 // Memory per peer is bounded, and a peer that reads nothing delays nobody (DESIGN promise 8).
 func TestPeersThatStopReadingAreBoundedAndDelayNobody(t *testing.T) {
-	s := startSplit(t)
+	s := splitWith(t, []string{"--topic-max-bytes", "64MiB"}, nil)
 	broker := dialBroker(t, s.broker.addr("grpc"))
 	const topic, stalled = "big:2", 60
 	for range stalled {

@@ -105,11 +105,11 @@ async function resume() {
 	const token = $("token").value.trim();
 	const held = new Map(session.positions);
 	show("connecting", "Resuming …");
-	const heads = await Promise.all([...held.keys()].map(async topic => [topic, await wire.head(topic, token)])).catch(() => []);
+	const heads = await Promise.all([...held.keys()].map(async topic => [topic, await wire.head(topic, token)])).catch(() => null);
 	if (session.state !== "connecting") return;
 	session.recovery = new Recovery(heads, held);
 	const from = [...held].map(([topic, at]) => `${topic} after ${at.offset}`).join(", ");
-	list.add({kind: "note", title: "Resumed", text: from ? `by cursor: ${from}` : "by cursor"});
+	list.add({kind: "note", title: "Resume", text: from ? `by cursor: ${from}` : "by cursor"});
 	open();
 }
 
@@ -179,6 +179,7 @@ function hear(kind, frame, cursor) {
 		list.add({kind: "note", title: "Goaway", text: frame.message || frame.reason || "the server is going away"});
 		break;
 	case "retrying":
+		session.recovery = null;
 		show("connecting", "The connection is lost; the EventSource comes back by itself, with its cursor.");
 		break;
 	case "closed":

@@ -17,7 +17,7 @@ export class Cursor {
 
 	toString() {
 		const items = this.seal ? [this.seal] : [];
-		for (const [topic, at] of this.pieces) items.push(`${at.offset}-${at.mark}-${encodeURIComponent(topic)}`);
+		for (const [topic, at] of this.pieces) items.push(`${at.offset}-${at.mark}-${encodeURIComponent(topic).replaceAll("%3A", ":")}`);
 		return items.join(",");
 	}
 
@@ -62,13 +62,16 @@ export class Ledger {
 
 // Recovery counts what comes back after a resume, against what the log had when it began.
 export class Recovery {
-	// heads has, by topic, the position at which the log stood; held has the positions of the cursor.
+	// heads has, by topic, the position at which the log stood; held has the positions of the cursor. Without heads there is
+	// nothing to count against.
 	constructor(heads, held) {
+		this.known = heads !== null;
+		this.reset = false;
 		this.heads = new Map();
 		this.returned = 0;
 		this.missed = 0;
 		this.reported = 0;
-		for (const [topic, head] of heads) {
+		for (const [topic, head] of heads ?? []) {
 			const from = held.get(topic);
 			if (!from) continue;
 			const missing = BigInt(head.offset) - BigInt(from.offset);
@@ -90,6 +93,7 @@ export class Recovery {
 
 	// gap counts what a gap names. After a reset the extent is unknown, so nothing more is waited for in the topic.
 	gap(gap) {
+		if (gap.cause === "reset") this.reset = true;
 		if (!this.heads.has(gap.topic)) return;
 		if (gap.cause === "reset") this.heads.delete(gap.topic);
 		else this.reported += Number(BigInt(gap.until.offset) - BigInt(gap.after.offset));
@@ -101,6 +105,8 @@ export class Recovery {
 
 	toString() {
 		const events = n => `${n} event${n === 1 ? "" : "s"}`;
+		if (this.reset) return "A log is not the one that was read: see the gap.";
+		if (!this.known) return "Resumed by cursor.";
 		if (this.missed === 0 && this.returned === 0) return "Nothing was missed.";
 		const gap = this.reported ? ` A gap names the other ${this.reported}.` : "";
 		if (!this.done) return `${this.returned} of ${events(this.missed)} came back so far …`;

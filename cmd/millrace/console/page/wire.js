@@ -9,6 +9,10 @@ const noPosition = {offset: "0", mark: "0"};
 // at fills in what ProtoJSON leaves out: numbers that are zero.
 const at = position => ({...noPosition, ...position});
 
+// parse keeps numbers as they were written where JavaScript's would differ, if the browser can.
+const parse = text => JSON.parse(text, (_, value, context) =>
+	typeof value === "number" && JSON.rawJSON && context && String(value) !== context.source ? JSON.rawJSON(context.source) : value);
+
 function address(scheme, path, {topics, start, cursor, token}) {
 	const url = new URL(path, location.href);
 	url.protocol = url.protocol === "https:" ? `${scheme}s:` : `${scheme}:`;
@@ -33,7 +37,7 @@ export function openWebSocket(options, tell) {
 		tell(kind, {...frame, position: place}, cursor.toString());
 	};
 	socket.onmessage = message => {
-		const frame = JSON.parse(message.data);
+		const frame = parse(message.data);
 		if (frame.connected) {
 			cursor.seal = frame.connected.cursor || "";
 			tell("connected", frame.connected, cursor.toString());
