@@ -29,14 +29,13 @@ The file can hold rules, which bound the logs of topics by pattern; the first th
 
 // brokerJob is the broker in a process of its own.
 type brokerJob struct {
-	listen   address
-	key      key
-	trusted  []string
-	open     bool
-	grace    time.Duration
-	storage  storage
-	logging  logging
-	loopback bool // set by check
+	listen  address
+	key     key
+	trusted []string
+	open    bool
+	grace   time.Duration
+	storage storage
+	logging logging
 }
 
 func newBroker() job {

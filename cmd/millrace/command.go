@@ -36,13 +36,13 @@ type command struct {
 
 func commands() []command {
 	return []command{
-		{name: "dev", short: "all in one process, for development", about: aboutDev, job: func() job { return newDev() }},
-		{name: "broker", short: "the broker: topics and their logs, over gRPC", about: aboutBroker, job: func() job { return newBroker() }},
-		{name: "wsgateway", short: "the gateway for WebSocket", about: aboutWSGateway, job: func() job { return newWSGateway() }},
-		{name: "ssegateway", short: "the gateway for Server-Sent Events", about: aboutSSEGateway, job: func() job { return newSSEGateway() }},
-		{name: "publish", args: "TOPIC DATA", short: "publish an event", about: aboutPublish, minArgs: 1, maxArgs: 2, job: func() job { return newPublish() }},
-		{name: "subscribe", args: "TOPIC…", short: "print the events of topics as they come", about: aboutSubscribe, maxArgs: -1, job: func() job { return newSubscribe() }},
-		{name: "token", short: "make a token that names a subject", about: aboutToken, job: func() job { return newToken() }},
+		{name: "dev", short: "all in one process, for development", about: aboutDev, job: newDev},
+		{name: "broker", short: "the broker: topics and their logs, over gRPC", about: aboutBroker, job: newBroker},
+		{name: "wsgateway", short: "the gateway for WebSocket", about: aboutWSGateway, job: newWSGateway},
+		{name: "ssegateway", short: "the gateway for Server-Sent Events", about: aboutSSEGateway, job: newSSEGateway},
+		{name: "publish", args: "TOPIC DATA", short: "publish an event", about: aboutPublish, minArgs: 1, maxArgs: 2, job: newPublish},
+		{name: "subscribe", args: "TOPIC…", short: "print the events of topics as they come", about: aboutSubscribe, maxArgs: -1, job: newSubscribe},
+		{name: "token", short: "make a token that names a subject", about: aboutToken, job: newToken},
 	}
 }
 

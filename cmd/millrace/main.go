@@ -12,6 +12,7 @@ import (
 	"strings"
 	"syscall"
 
+	"github.com/millrace-dev/millrace"
 	"github.com/millrace-dev/millrace/cmd/millrace/settings"
 )
 
@@ -71,8 +72,17 @@ func run(ctx context.Context, args, environ []string, std streams) int {
 		return exitUsage
 	}
 	if err := j.run(ctx, rest, std); err != nil {
-		fmt.Fprintf(std.err, "millrace %s: %v\n", c.name, err)
+		fmt.Fprintf(std.err, "millrace %s: %s\n", c.name, explain(err))
 		return exitFailed
 	}
 	return exitDone
+}
+
+// explain returns an error's text with its causes, which an error of the wire keeps to itself.
+func explain(err error) string {
+	texts := []string{err.Error()}
+	for e, ok := errors.AsType[*millrace.Error](err); ok && e.Cause != nil; e, ok = errors.AsType[*millrace.Error](e.Cause) {
+		texts = append(texts, e.Cause.Error())
+	}
+	return strings.Join(texts, ": ")
 }
