@@ -8,12 +8,19 @@ import (
 
 // Put publishes events that are just text, and returns the last one's position.
 func (b *Broker) Put(topic string, texts ...string) millrace.Position {
+	for _, text := range texts {
+		b.Store(textEvent(topic, text))
+	}
+	return b.Head(topic)
+}
+
+// Store publishes events, whatever Fail says.
+func (b *Broker) Store(events ...*millrace.Event) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	for _, text := range texts {
-		b.publish(millrace.Publish{Event: &millrace.Event{Topic: topic, ContentType: "text/plain", Data: []byte(text)}})
+	for _, e := range events {
+		b.publish(millrace.Publish{Event: e})
 	}
-	return b.log(topic).head()
 }
 
 // Head returns the topic's newest position.
