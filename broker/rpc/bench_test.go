@@ -201,8 +201,8 @@ func cpu(b *testing.B) int64 {
 	return u.Utime.Nano() + u.Stime.Nano()
 }
 
-// events returns b.N in whole strides.
-func events(b *testing.B) int { return (b.N + stride - 1) / stride * stride }
+// strides returns n rounded up to whole strides.
+func strides(n int) int { return (n + stride - 1) / stride * stride }
 
 // BenchmarkLink is what it costs to read stored events from the log and send them on one link, so many of them in a
 // message: for the first time, which encodes them, and again.
@@ -210,7 +210,7 @@ func BenchmarkLink(b *testing.B) {
 	for _, batch := range []int{1, 16, 64, 512} {
 		for _, pass := range []string{"first", "again"} {
 			b.Run(fmt.Sprintf("batch=%d/%s", batch, pass), func(b *testing.B) {
-				n := events(b)
+				n := strides(b.N)
 				f := serve(b, rpc.Config{BatchEvents: batch}, bounds{
 					log: memlog.Config{Rules: []broker.Rule{{MaxEvents: n, MaxBytes: 1 << 40}}, MaxBytes: 1 << 40},
 				})
@@ -228,7 +228,7 @@ func BenchmarkLink(b *testing.B) {
 func BenchmarkPublishToLinks(b *testing.B) {
 	for _, links := range []int{0, 1, 10} {
 		b.Run(fmt.Sprintf("links=%d", links), func(b *testing.B) {
-			n := events(b)
+			n := strides(b.N)
 			f := serve(b, rpc.Config{})
 			s := openSinks(b, f, links)
 			const ahead = 512 // no more than the log keeps

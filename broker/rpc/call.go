@@ -24,7 +24,7 @@ type call struct {
 	// Static.
 	server *Server
 	stream grpc.ServerStream
-	ctx    context.Context // ends with the reason when the call ends
+	ctx    context.Context //nolint:containedctx // a call is what its context is of; it ends with the reason
 	end    context.CancelCauseFunc
 	opened time.Time
 	left   chan struct{} // closed when the peer is to be told to go

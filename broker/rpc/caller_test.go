@@ -34,11 +34,7 @@ func TestACallerIsKnownByItsTokenBeforeAnythingElse(t *testing.T) {
 	f := serve(t, rpc.Config{Authenticator: grants{"alice": everything("alice")}})
 	c := f.client()
 	with := func(values ...string) context.Context {
-		ctx := f.ctx
-		for _, v := range values {
-			ctx = metadata.AppendToOutgoingContext(ctx, "authorization", v)
-		}
-		return ctx
+		return metadata.NewOutgoingContext(f.ctx, metadata.MD{"authorization": values})
 	}
 	for _, test := range []struct {
 		name string

@@ -4,10 +4,14 @@ import (
 	"sync"
 
 	"google.golang.org/grpc/encoding"
-	"google.golang.org/grpc/encoding/proto"
+	protocodec "google.golang.org/grpc/encoding/proto"
 	"google.golang.org/grpc/mem"
+	"google.golang.org/protobuf/encoding/protowire"
+	"google.golang.org/protobuf/proto"
 
 	"github.com/millrace-dev/millrace"
+	millracev1 "github.com/millrace-dev/millrace/proto/millrace/v1"
+	"github.com/millrace-dev/millrace/proto/wire"
 )
 
 // codec is the server's codec: that of protobuf, but for responses whose bytes are there already and for requests whose
@@ -16,10 +20,10 @@ type codec struct {
 	fallback encoding.CodecV2
 }
 
-func newCodec() codec { return codec{fallback: encoding.GetCodecV2(proto.Name)} }
+func newCodec() codec { return codec{fallback: encoding.GetCodecV2(protocodec.Name)} }
 
 // Name implements encoding.CodecV2.
-func (codec) Name() string { return proto.Name }
+func (codec) Name() string { return protocodec.Name }
 
 // Marshal implements encoding.CodecV2.
 func (c codec) Marshal(v any) (mem.BufferSlice, error) {
@@ -84,3 +88,100 @@ func (b *buffers) Put(p *[]byte) {
 		b.pool.Put(p)
 	}
 }
+
+// Fields that the composer writes itself.
+const (
+	fieldUpdates = 1 // of JoinResponse and of SubscribeResponse
+	fieldAlias   = 1 // of Update
+	fieldEvents  = 3 // of Update
+)
+
+// spliceBytes is the size from which on an element is not copied into the message but made a part of it. Below it the
+// copy is cheaper than what the transport does for one more part.
+const spliceBytes = 8 << 10
+
+// composer puts together the bytes of one JoinResponse or SubscribeResponse after another. Events are not encoded for it:
+// their elements are made once for all streams. It belongs to one goroutine.
+type composer struct {
+	buffers *buffers
+
+	head   *[]byte // what is written and not yet a part; nil if there is nothing
+	parts  mem.BufferSlice
+	bytes  int // in head and parts
+	events int
+}
+
+func (c *composer) empty() bool { return c.bytes == 0 }
+
+// update adds any update.
+func (c *composer) update(u *millracev1.Update) {
+	b := c.open()
+	before := len(*b)
+	*b = protowire.AppendTag(*b, fieldUpdates, protowire.BytesType)
+	*b = protowire.AppendVarint(*b, uint64(proto.Size(u)))
+	grown, err := proto.MarshalOptions{UseCachedSize: true}.MarshalAppend(*b, u)
+	if err != nil {
+		// Only text that is not UTF-8 fails, and what came in by protobuf or passed admission is.
+		panic("rpc: an update can't be encoded: " + err.Error())
+	}
+	*b = grown
+	c.bytes += len(grown) - before
+}
+
+// batch adds an update with events of the subscription with an alias, which must be at least one.
+func (c *composer) batch(alias uint32, events []*millrace.Event) {
+	size := 0
+	for _, e := range events {
+		size += len(element(e))
+	}
+	b := c.open()
+	before := len(*b)
+	*b = protowire.AppendTag(*b, fieldUpdates, protowire.BytesType)
+	*b = protowire.AppendVarint(*b, uint64(protowire.SizeTag(fieldAlias)+protowire.SizeVarint(uint64(alias))+
+		protowire.SizeTag(fieldEvents)+protowire.SizeBytes(size)))
+	*b = protowire.AppendTag(*b, fieldAlias, protowire.VarintType)
+	*b = protowire.AppendVarint(*b, uint64(alias))
+	*b = protowire.AppendTag(*b, fieldEvents, protowire.BytesType)
+	*b = protowire.AppendVarint(*b, uint64(size))
+	c.bytes += len(*b) - before + size
+	for _, e := range events {
+		bytes := element(e)
+		if len(bytes) >= spliceBytes {
+			c.seal()
+			c.parts = append(c.parts, mem.SliceBuffer(bytes))
+			continue
+		}
+		b := c.open()
+		*b = append(*b, bytes...)
+	}
+	c.events += len(events)
+}
+
+// take returns the message and begins another.
+func (c *composer) take() *prepared {
+	c.seal()
+	p := &prepared{parts: c.parts}
+	c.parts, c.bytes, c.events = nil, 0, 0
+	return p
+}
+
+func (c *composer) open() *[]byte {
+	if c.head == nil {
+		c.head = c.buffers.Get(0)
+	}
+	return c.head
+}
+
+// seal makes what is written a part.
+func (c *composer) seal() {
+	if c.head != nil && len(*c.head) > 0 {
+		c.parts = append(c.parts, mem.NewBuffer(c.head, c.buffers))
+		c.head = nil
+	}
+}
+
+// drop lets go of a message that will not be sent.
+func (c *composer) drop() { c.take().parts.Free() }
+
+// element returns the event's bytes as they stand in any message.
+func element(e *millrace.Event) []byte { return e.Encoded(wire.EventElement) }

@@ -52,7 +52,7 @@ type guarded struct {
 	grpc.ServerStream
 
 	server *Server
-	ctx    context.Context
+	ctx    context.Context //nolint:containedctx // it is what a grpc.ServerStream has to return
 }
 
 func (g *guarded) Context() context.Context { return g.ctx }

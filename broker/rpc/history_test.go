@@ -1,7 +1,7 @@
 package rpc_test
 
 import (
-	"fmt"
+	"strconv"
 	"testing"
 
 	"github.com/millrace-dev/millrace"
@@ -59,7 +59,7 @@ func TestHistoryReadsBothWaysInPagesThatAnyPeerTakes(t *testing.T) {
 		t.Fatalf("%d events forward and %d backward", len(forward), len(backward))
 	}
 	for i, e := range backward {
-		if want := fmt.Sprint(25 - i); string(e.Data) != want {
+		if want := strconv.Itoa(25 - i); string(e.Data) != want {
 			t.Fatalf("backward event %d is %s, want %s", i, e.Data, want)
 		}
 	}

@@ -127,9 +127,7 @@ func (l *link) takeUp(commands []*millracev1.Command) error {
 		if err != nil {
 			return err
 		}
-		if order != nil {
-			orders = append(orders, order)
-		}
+		orders = append(orders, order)
 	}
 	for some := range slices.Chunk(orders, orderCommands) {
 		err := l.writer.orders.askInTurn(func() {
@@ -187,7 +185,7 @@ func (l *link) greet(hello *millracev1.Hello) (func(), error) {
 	}, nil
 }
 
-// order returns what the writer is to do about a command, or nil.
+// order returns what the writer is to do about a command.
 func (l *link) order(m *millracev1.Command) (func(), error) {
 	w := l.writer
 	switch kind := m.GetKind().(type) {
@@ -210,7 +208,7 @@ func (l *link) order(m *millracev1.Command) (func(), error) {
 	case *millracev1.Command_Refresh:
 		return l.refresh(m.GetId(), kind.Refresh.GetToken()), nil
 	case *millracev1.Command_RosterSent, *millracev1.Command_Receipt:
-		return nil, nil // there are no members to settle, and nothing waits for receipts
+		return func() {}, nil // there are no members to settle, and nothing waits for receipts
 	default:
 		return func() {
 			w.answer(&millracev1.Reply{Id: m.GetId(), Outcome: &millracev1.Reply_Error{

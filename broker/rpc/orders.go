@@ -7,13 +7,13 @@ import (
 
 // orders is what other goroutines ask of a stream's writer. Asking wakes it.
 type orders struct {
-	parent context.Context // static; the call's
+	parent context.Context //nolint:containedctx // static; the call's, which ends all waits
 
 	room chan struct{} // has an item if the writer took orders since an asker last looked
 
 	mu      sync.Mutex
 	waiting []func()           // protected by mu
-	awake   context.Context    // protected by mu; ends when there is an order, so that the writer stops waiting for anything else
+	awake   context.Context    //nolint:containedctx // protected by mu; ends when there is an order, which wakes the writer from any wait
 	wake    context.CancelFunc // protected by mu
 }
 

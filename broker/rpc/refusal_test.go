@@ -1,7 +1,6 @@
 package rpc_test
 
 import (
-	"bytes"
 	"testing"
 
 	"google.golang.org/grpc"
@@ -57,10 +56,10 @@ func TestWhatCannotBeReadIsNamed(t *testing.T) {
 	for _, method := range []string{"Publish", "PublishStream", "Subscribe", "Join", "History", "Presence"} {
 		t.Run(method, func(t *testing.T) {
 			refused(t, f.exchange(conn, method, []byte("garbage")), millrace.ReasonBadRequest)
-			refused(t, f.exchange(conn, method, bytes.Repeat([]byte{0}, 3<<20)), millrace.ReasonTooLarge)
+			refused(t, f.exchange(conn, method, make([]byte, 3<<20)), millrace.ReasonTooLarge)
 
 			// Beyond what is read at all gRPC refuses in its own words, with the same code.
-			err := f.exchange(conn, method, bytes.Repeat([]byte{0}, 5<<20))
+			err := f.exchange(conn, method, make([]byte, 5<<20))
 			if status.Code(err) != codes.ResourceExhausted || wire.ParseStatus(err).Reason != millrace.ReasonTooLarge {
 				t.Errorf("a huge message is answered %v", err)
 			}
