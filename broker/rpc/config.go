@@ -21,8 +21,8 @@ type Config struct {
 	Version string // of the software, for people; default "devel"
 	Engine  string // what keeps the logs, for people; default "memory"
 
-	MaxMessageBytes int // largest request taken; default 4 MiB
 	MaxEventBytes   int // largest data of an event that the broker takes, as peers are told; default 1 MiB
+	MaxMessageBytes int // largest request taken; default 4 MiB, or 1 MiB more than MaxEventBytes if that is larger
 	MaxStreams      int // calls at a time on one connection; default 1,000
 	MaxTopics       int // subscriptions of one stream; default 1,000,000
 
@@ -52,8 +52,8 @@ const minPingInterval = 10 * time.Second
 func (c Config) withDefaults() Config {
 	c.Version = cmp.Or(c.Version, "devel")
 	c.Engine = cmp.Or(c.Engine, "memory")
-	c.MaxMessageBytes = cmp.Or(c.MaxMessageBytes, 4<<20)
 	c.MaxEventBytes = cmp.Or(c.MaxEventBytes, 1<<20)
+	c.MaxMessageBytes = cmp.Or(c.MaxMessageBytes, max(4<<20, c.MaxEventBytes+(1<<20)))
 	c.MaxStreams = cmp.Or(c.MaxStreams, 1_000)
 	c.MaxTopics = cmp.Or(c.MaxTopics, 1_000_000)
 	c.BatchEvents = cmp.Or(c.BatchEvents, 512)

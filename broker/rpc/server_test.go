@@ -91,6 +91,9 @@ func TestABadConfigIsRefusedWithAllItsFaults(t *testing.T) {
 	if _, err := rpc.New(rpc.Config{Anonymous: everything(""), MaxMessageBytes: 10}, nil); err == nil {
 		t.Error("messages too small for events were taken")
 	}
+	if err := (rpc.Config{Anonymous: everything(""), MaxEventBytes: 16 << 20}).Validate(); err != nil {
+		t.Errorf("large events alone are refused: %v", err)
+	}
 }
 
 func TestShutdownSendsStreamsAwayFirst(t *testing.T) {
