@@ -12,7 +12,6 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"sync"
 	"time"
 
 	"github.com/millrace-dev/millrace"
@@ -35,7 +34,7 @@ type Handler struct {
 	wire    *gateway.Wire
 	auth    gateway.Authenticator
 
-	readers sync.WaitGroup
+	readers socket.Readers
 }
 
 // New returns the handler of a gateway that was made with the wire. Close ends it.
@@ -46,9 +45,9 @@ func New(c Config, g *gateway.Gateway, wire *gateway.Wire, auth gateway.Authenti
 	return &Handler{config: c, gateway: g, wire: wire, auth: auth}
 }
 
-// Close waits for the readers. It is for when the HTTP server takes no more requests and the gateway is closed; it may
-// take as long as a peer may linger.
-func (h *Handler) Close() { h.readers.Wait() }
+// Close takes no more connections and waits for the readers of those at hand. The gateway must be closed before, or they
+// go on. It may take as long as a peer may linger. Streams on HTTP/2 are the server's to wait for.
+func (h *Handler) Close() { h.readers.Close() }
 
 // ServeHTTP makes a session of a request.
 //
@@ -68,8 +67,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case err == nil:
 		h.open(w, r, o)
 	case err.Reason.Outcome().Retryable:
-		writeHead(w)
-		_, _ = w.Write(appendRefusal(nil, o.Cursor, httpapi.Advised(err))) // fails only if the peer is gone
+		h.refuse(w, o.Cursor, err)
 	default:
 		httpapi.WriteError(w, err)
 	}
@@ -101,16 +99,29 @@ func (h *Handler) open(w http.ResponseWriter, r *http.Request, o gateway.Opening
 		h.share(w, r, o)
 		return
 	}
-	head := responseHead(w.Header())
-	conn, _, err := http.NewResponseController(w).Hijack()
-	if errors.Is(err, http.ErrNotSupported) {
-		h.share(w, r, o)
+	if !h.readers.Enter() {
+		h.refuse(w, o.Cursor, millrace.Errorf(millrace.ReasonDraining, "the gateway is gone"))
 		return
 	}
+	conn, _, err := http.NewResponseController(w).Hijack()
 	if err != nil {
-		return // the connection is gone
+		h.readers.Leave()
+		if errors.Is(err, http.ErrNotSupported) {
+			h.share(w, r, o)
+		}
+		return // or else the connection is gone
 	}
-	h.readers.Go(func() { h.own(conn, head, o) })
+	head := responseHead(w.Header())
+	go func() {
+		defer h.readers.Leave()
+		h.own(conn, head, o)
+	}()
+}
+
+// refuse answers with a stream that says when to come back.
+func (h *Handler) refuse(w http.ResponseWriter, cursor string, err *millrace.Error) {
+	writeHead(w)
+	_, _ = w.Write(appendRefusal(nil, cursor, httpapi.Advised(err))) // fails only if the peer is gone
 }
 
 // own serves a session on a connection of its own, until it ends.

@@ -39,7 +39,7 @@ type Handler struct {
 	cancel   context.CancelFunc
 	messages sync.Pool // of *bytes.Buffer: what is being read
 
-	readers sync.WaitGroup
+	readers socket.Readers
 }
 
 // readBuffer is the size of a connection's read buffer, in bytes: enough for a small command, little enough to have many.
@@ -56,11 +56,11 @@ func New(c Config, g *gateway.Gateway, wires Wires, auth gateway.Authenticator) 
 	return h
 }
 
-// Close gives up the commands under way and waits for the readers. It is for when the HTTP server takes no more requests
-// and the gateway is closed; it may take as long as a peer may linger.
+// Close gives up the commands under way, takes no more connections and waits for the readers of those at hand. The gateway
+// must be closed before, or they go on. It may take as long as a peer may linger.
 func (h *Handler) Close() {
 	h.cancel()
-	h.readers.Wait()
+	h.readers.Close()
 }
 
 // ServeHTTP makes a session of a request. It returns after the handshake.
@@ -79,11 +79,19 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	opening, refusal := h.opening(r, token)
-	p := h.upgrade(w, r, protocol)
-	if p == nil {
+	if !h.readers.Enter() {
+		httpapi.WriteError(w, millrace.Errorf(millrace.ReasonDraining, "the gateway is gone"))
 		return
 	}
-	h.readers.Go(func() { p.serve(opening, refusal) })
+	p := h.upgrade(w, r, protocol)
+	if p == nil {
+		h.readers.Leave()
+		return
+	}
+	go func() {
+		defer h.readers.Leave()
+		p.serve(opening, refusal)
+	}()
 }
 
 // opening reads what the peer wants and may. Errors are told after the handshake, for a page can't see how one failed.

@@ -82,8 +82,8 @@ func build(t *testing.T, p plan) *house {
 		h.server.Start()
 	}
 	t.Cleanup(func() {
-		h.server.Close()
 		g.Close()
+		h.server.Close()
 		handler.Close()
 		broker.Close()
 	})

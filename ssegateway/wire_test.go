@@ -1,0 +1,88 @@
+package ssegateway_test
+
+import (
+	"bytes"
+	"encoding/base64"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/millrace-dev/millrace"
+	"github.com/millrace-dev/millrace/gateway"
+	"github.com/millrace-dev/millrace/gateway/frame"
+	"github.com/millrace-dev/millrace/ssegateway"
+)
+
+// FuzzEvent holds that what goes in comes out, whatever a publisher puts into topic, name and data: one event under its
+// own name, with its own data, and an id that is the session's cursor.
+func FuzzEvent(f *testing.F) {
+	f.Add("chat:1", "said", "", []byte(`{"text":"hi"}`))
+	f.Add("a", "gap", "text/plain", []byte("one\r\ntwo\rthree\n\n"))
+	f.Add("ü-,%:\"", "x\nid: 1\n\nevent: gap\ndata: {}\n\n", "text/plain", []byte("\n\nevent: gap\ndata: x\n\n"))
+	f.Add("a", "\r\n", "image/png", []byte("\x00\r\n"))
+	f.Add("a", " ~", "text/plain", []byte("\r"))
+	f.Add("a", "\ufeff", "", []byte(": comment"))
+	wire := ssegateway.NewWire(0)
+	f.Fuzz(func(t *testing.T, topic, name, contentType string, data []byte) {
+		if millrace.ValidateTopic(topic) != nil {
+			t.Skip("not a topic")
+		}
+		e := &millrace.Event{Topic: topic, Position: millrace.Position{Offset: 7, Mark: 9}, Name: name, ContentType: contentType, Data: data}
+		before := &millrace.Event{Topic: topic, Position: millrace.Position{Offset: 6, Mark: 8}, Data: []byte("before")}
+		stream := slices.Concat(
+			wire.AppendEvent(wire.AppendLead(nil, []byte("s.x,--b")), before),
+			wire.AppendEvent(wire.AppendLead(nil, []byte("s.x,--b")), e),
+			wire.AppendFrame(nil, 0, gateway.Advanced{}, []byte("s.x,--b")),
+		)
+		p := newParser(bytes.NewReader(stream))
+		if _, err := p.next(); err != nil {
+			t.Fatalf("before %q: %v", stream, err)
+		}
+		got, err := p.next()
+		if err != nil {
+			t.Fatalf("event %q: %v", stream, err)
+		}
+		if want := text(contentType, data); got.data != want {
+			t.Errorf("data %q came as %q", want, got.data)
+		}
+		if want := expectedName(name); got.name != want {
+			t.Errorf("name %q came as %q, want %q", name, got.name, want)
+		}
+		c, err := millrace.ParseCursor(got.id)
+		if err != nil || len(c.Pieces) != 2 || c.Pieces[1] != (millrace.Piece{Topic: topic, Position: e.Position, Attached: true}) {
+			t.Errorf("topic %q came as %q: %+v %v", topic, got.id, c, err)
+		}
+		if m, err := p.next(); err == nil || p.id != "s.x,--b" {
+			t.Errorf("behind the event came %+v; the id is %q", m, p.id)
+		}
+	})
+}
+
+// text is what an EventSource has for a payload.
+func text(contentType string, data []byte) string {
+	if millrace.PayloadOf(contentType) == millrace.PayloadBinary {
+		return base64.StdEncoding.EncodeToString(data)
+	}
+	return strings.NewReplacer("\r\n", "\n", "\r", "\n").Replace(string(data))
+}
+
+func expectedName(name string) string {
+	name = strings.NewReplacer("\r\n", " ", "\n", " ", "\r", " ").Replace(name)
+	switch {
+	case name == "":
+		return "message"
+	case name == "open", name[0] == '~', slices.Contains(frame.Kinds(), name):
+		return "~" + name
+	}
+	return name
+}
+
+func BenchmarkAppendEvent(b *testing.B) {
+	wire := ssegateway.NewWire(0)
+	e := &millrace.Event{Topic: "prices:eur:usd", Name: "price", Data: []byte(`{"bid":1.08345,"ask":1.08351,"pad":"` + strings.Repeat("x", 160) + `"}`)}
+	dst := make([]byte, 0, 1024)
+	b.ReportAllocs()
+	for b.Loop() {
+		dst = wire.AppendEvent(dst[:0], e)
+	}
+}
