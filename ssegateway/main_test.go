@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"net"
@@ -218,7 +219,6 @@ type parser struct {
 	id    string
 	retry string
 	bare  int // blocks that moved the id without an event
-	notes int // comments
 }
 
 func newParser(r io.Reader) *parser { return &parser{r: bufio.NewReader(r)} }
@@ -270,8 +270,6 @@ func (p *parser) next() (message, error) {
 		field, value, _ := strings.Cut(line, ":")
 		value = strings.TrimPrefix(value, " ")
 		switch field {
-		case "":
-			p.notes++
 		case "event":
 			name = value
 		case "data":
@@ -282,6 +280,19 @@ func (p *parser) next() (message, error) {
 			}
 		case "retry":
 			p.retry = value
+		}
+	}
+}
+
+// comment reads up to a comment, and fails at anything else.
+func (p *parser) comment() error {
+	for {
+		line, err := p.line()
+		if err != nil || strings.HasPrefix(line, ":") {
+			return err
+		}
+		if line != "" {
+			return fmt.Errorf("%q came before a comment", line)
 		}
 	}
 }
