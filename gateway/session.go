@@ -326,7 +326,9 @@ func (s *Session) tick(now int64) int64 {
 		s.end(millrace.Errorf(millrace.ReasonTokenExpired, "the token's time is up"))
 		return s.pingAt
 	}
-	if w.PongTimeout > 0 && now-s.heard.Load() >= interval+seconds(w.PongTimeout) {
+	// While the socket is full no ping is sent, so no answer can be expected: whether the peer still takes something is for
+	// the transport's Write to say.
+	if w.PongTimeout > 0 && !s.blocked && now-s.heard.Load() >= interval+seconds(w.PongTimeout) {
 		s.end(millrace.Errorf(millrace.ReasonStale, "nothing was heard for %v", w.PingInterval+w.PongTimeout))
 		return s.pingAt
 	}

@@ -1,6 +1,7 @@
 package gateway_test
 
 import (
+	"strings"
 	"testing"
 	"time"
 
@@ -101,13 +102,29 @@ func TestAPeerThatAnswersNothingIsStale(t *testing.T) {
 		if err, ok := silent.End(); !ok || err == nil || err.Reason != millrace.ReasonStale {
 			h.Errorf("silent: %v", err)
 		}
-		<-stalled.Session.Done()
+		<-stalled.Session.Done() // the transport lost its patience
 		if _, ended := talks.End(); ended {
 			h.Error("one that answers was ended")
 		}
 		h.broker.Put("a", "1")
 		h.settle()
 		talks.CheckHead(h, "a")
+	})
+}
+
+func TestASlowPeerThatTakesALittleAllTheTimeIsNotStale(t *testing.T) {
+	inWith(t, 25*time.Second, 20*time.Second, func(h *house) {
+		for range 500 {
+			h.broker.Put("a", strings.Repeat("x", 1000))
+		}
+		seat := h.seat(h.wire)
+		seat.Bytes, seat.Chunk, seat.Pace, seat.Answers = 1000, 1000, time.Second, true
+		p := h.connect(seat, openAt("a", millrace.Start{Kind: millrace.StartEarliest}))
+		h.elapse(10 * time.Minute)
+		p.CheckHead(h, "a")
+		if err, ended := p.End(); ended {
+			h.Errorf("ended with %v", err)
+		}
 	})
 }
 

@@ -13,7 +13,8 @@ type Transport interface {
 	// nil error if none. It must not keep b.
 	TryWrite(b []byte) (int, error)
 
-	// Write hands over all of b and waits as long as the peer makes progress. It must not keep b. Close ends the wait.
+	// Write hands over all of b and waits as long as the peer makes progress; a peer that takes nothing for long is an
+	// error. It must not keep b. Close ends the wait.
 	Write(b []byte) error
 
 	// Close ends the connection once what was handed over is on its way. It must not wait and may be called at any time,

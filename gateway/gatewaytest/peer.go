@@ -28,6 +28,7 @@ type Peer struct {
 	lines  []Line
 	cursor string
 	lead   bool
+	pongs  bool
 	bytes  int
 	faults []error
 	pace   time.Duration
@@ -43,6 +44,8 @@ type Seat struct {
 	OnTry   func() // see NewPipe
 	Stalled bool   // the peer does not read until Flow
 
+	Answers bool // the peer answers pings
+
 	// Pace, if set, makes the peer read at most Chunk bytes each.
 	Pace  time.Duration
 	Chunk int
@@ -55,7 +58,7 @@ func (s Seat) Dial(o gateway.Opening) (*Peer, error) {
 	}
 	p := &Peer{
 		Pipe: NewPipe(s.Bytes, s.OnTry), done: make(chan struct{}), books: newLedger(s.Broker),
-		lead: s.Wire.AppendLead != nil, pace: s.Pace, chunk: s.Chunk,
+		lead: s.Wire.AppendLead != nil, pongs: s.Answers, pace: s.Pace, chunk: s.Chunk,
 	}
 	p.books.expect(o)
 	if s.Stalled {
@@ -110,6 +113,9 @@ func (p *Peer) listen() {
 		if err != nil {
 			p.fault(err)
 			continue
+		}
+		if line.Ping && p.pongs {
+			p.Session.Heard()
 		}
 		p.note(line, string(others), string(cursor))
 		others, cursor = nil, nil

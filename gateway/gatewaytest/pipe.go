@@ -4,12 +4,16 @@ import (
 	"errors"
 	"io"
 	"sync"
+	"time"
 
 	"github.com/millrace-dev/millrace/gateway"
 )
 
 // ErrCut is what a transport fails with once its connection is cut.
 var ErrCut = errors.New("the connection is cut")
+
+// PipePatience is how long a pipe's Write waits for a peer that takes nothing before it breaks the connection.
+const PipePatience = time.Minute
 
 // Pipe is a connection in memory: a Transport at one end, a reader at the other, and between them as many bytes as the
 // pipe holds. A peer that does not read is a stalled one. All methods may be called concurrently.
@@ -80,11 +84,16 @@ func (p *Pipe) Write(b []byte) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.most = max(p.most, len(b))
+	timer := time.AfterFunc(PipePatience, func() { p.set(func() { p.cut = true }) })
+	defer timer.Stop()
 	for {
 		if err := p.err(); err != nil {
 			return err
 		}
-		b = b[p.take(b):]
+		n := p.take(b)
+		if b = b[n:]; n > 0 {
+			timer.Reset(PipePatience)
+		}
 		if len(b) == 0 {
 			p.partial = false
 			return nil

@@ -173,12 +173,16 @@ func (e end) closes() {
 
 func (e end) lasts() {
 	last := pattern(1000)
-	e.hand(last)
-	e.Transport.Close()
-	got, err := io.ReadAll(e.Peer)
-	if err != nil || !bytes.Equal(got, last) {
-		e.Errorf("read %d bytes of %d: %v", len(got), len(last), err)
-	}
+	go func() {
+		e.hand(last)
+		e.Transport.Close()
+	}()
+	e.within("the peer", func() {
+		got, err := io.ReadAll(e.Peer)
+		if err != nil || !bytes.Equal(got, last) {
+			e.Errorf("read %d bytes of %d: %v", len(got), len(last), err)
+		}
+	})
 }
 
 func (e end) closesOften() {
