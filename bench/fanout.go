@@ -25,23 +25,15 @@ func (p plan) measureMillrace() (m measurement, err error) {
 			err = e
 		}
 	}()
-	grpcAddr, err := server.address("listening grpc ")
+	addresses, err := server.await("ready")
 	if err != nil {
 		return m, err
 	}
-	httpAddr, err := server.address("listening http ")
-	if err != nil {
-		return m, err
-	}
-	go func() {
-		for server.lines.Scan() {
-		}
-	}()
 	before, err := server.rss()
 	if err != nil {
 		return m, err
 	}
-	subscribers, err := connect(httpAddr, "/v1/ws?topic="+topic, p.subscribers)
+	subscribers, err := connect(addresses["http"], "/v1/ws?topic="+topic, p.subscribers)
 	if err != nil {
 		return m, err
 	}
@@ -52,7 +44,7 @@ func (p plan) measureMillrace() (m measurement, err error) {
 		return m, err
 	}
 	m.idleRSS = (after - before) / int64(p.subscribers)
-	conn, err := grpc.NewClient(grpcAddr, grpc.WithTransportCredentials(insecure.NewCredentials()))
+	conn, err := grpc.NewClient(addresses["grpc"], grpc.WithTransportCredentials(insecure.NewCredentials()))
 	if err != nil {
 		return m, err
 	}
@@ -94,8 +86,8 @@ func (m *measurement) between(server *process, subscribers *peers, load func() (
 	return n, nil
 }
 
-// inFlight bounds how many deliveries an unpaced run is ahead of its subscribers.
-const inFlight = 4_000_000
+// inFlight bounds how many events an unpaced run is ahead of its subscribers, so that the log still has them all.
+const inFlight = 500
 
 // publish sends events for the length of a run and returns how many.
 func (p plan) publish(broker millracev1.BrokerServiceClient, subscribers *peers) (int, error) {
@@ -124,7 +116,7 @@ func (p plan) publish(broker millracev1.BrokerServiceClient, subscribers *peers)
 			time.Sleep(time.Until(next))
 			continue
 		}
-		for sent*p.subscribers > int(subscribers.deliveries.Load())+inFlight {
+		for (sent-inFlight)*p.subscribers > int(subscribers.deliveries.Load()) {
 			time.Sleep(100 * time.Microsecond)
 		}
 	}

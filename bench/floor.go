@@ -26,7 +26,8 @@ func serveFloor(args []string) error {
 	if err != nil {
 		return err
 	}
-	fmt.Println("listening floor", l.Addr())
+	fmt.Println("listening tcp", l.Addr())
+	fmt.Println("floor ready")
 	fds := make([]uintptr, 0, *n)
 	for range *n {
 		c, err := l.Accept()
@@ -42,7 +43,7 @@ func serveFloor(args []string) error {
 		}
 		defer runtime.KeepAlive(c)
 	}
-	fmt.Println("connected floor", len(fds))
+	fmt.Println("floor connected")
 	start := make([]byte, 1)
 	if _, err := os.Stdin.Read(start); err != nil {
 		return nil
@@ -97,16 +98,16 @@ func (p plan) measureFloor(size int) (m measurement, err error) {
 			err = e
 		}
 	}()
-	addr, err := server.address("listening floor ")
+	addresses, err := server.await("ready")
 	if err != nil {
 		return m, err
 	}
-	subscribers, err := connect(addr, "", p.subscribers)
+	subscribers, err := connect(addresses["tcp"], "", p.subscribers)
 	if err != nil {
 		return m, err
 	}
 	defer subscribers.close()
-	if _, err := server.address("connected floor "); err != nil {
+	if _, err := server.await("connected"); err != nil {
 		return m, err
 	}
 	_, err = m.between(server, subscribers, func() (int, error) {

@@ -21,7 +21,7 @@ type process struct {
 // start runs a command until stop. Its first lines are read from lines.
 func start(name string, args ...string) (*process, error) {
 	cmd := exec.Command(name, args...)
-	cmd.Stderr = os.Stderr
+	cmd.Stderr = io.Discard
 	stdin, err := cmd.StdinPipe()
 	if err != nil {
 		return nil, err
@@ -36,14 +36,20 @@ func start(name string, args ...string) (*process, error) {
 	return &process{cmd: cmd, stdin: stdin, lines: bufio.NewScanner(out)}, nil
 }
 
-// address returns the rest of the first line that begins with prefix.
-func (p *process) address(prefix string) (string, error) {
+// await reads lines until one ends with a word, and returns what the lines before it said is listening where.
+func (p *process) await(word string) (map[string]string, error) {
+	addresses := map[string]string{}
 	for p.lines.Scan() {
-		if rest, ok := strings.CutPrefix(strings.TrimSpace(p.lines.Text()), prefix); ok {
-			return strings.TrimSpace(rest), nil
+		words := strings.Fields(p.lines.Text())
+		switch {
+		case len(words) == 0:
+		case words[len(words)-1] == word:
+			return addresses, nil
+		case len(words) == 3 && words[0] == "listening":
+			addresses[words[1]] = words[2]
 		}
 	}
-	return "", fmt.Errorf("%s ended without a line %q", p.cmd.Path, prefix)
+	return nil, fmt.Errorf("%s ended before it was %s", p.cmd.Path, word)
 }
 
 // stop ends the process by its id.
