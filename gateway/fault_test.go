@@ -253,3 +253,39 @@ func TestAGatewayWhoseUpstreamEndedIsNotReady(t *testing.T) {
 		}
 	})
 }
+
+func TestAnEventThatGotLostIsFoundWhenTheBrokerComesBack(t *testing.T) {
+	in(t, gateway.Config{Loops: 2}, func(h *house) {
+		peers := h.crowd(6, "a")
+		h.broker.Put("a", "0")
+		h.settle()
+		h.broker.Lose("a", 1)
+		h.broker.Put("a", "1") // nothing comes after it
+		h.settle()
+		h.broker.Detach()
+		h.broker.Attach()
+		h.settle()
+		for _, p := range peers {
+			p.CheckHead(h, "a")
+		}
+	})
+}
+
+func TestAGapFromUpstreamThatBeginsElsewhereIsReadFromTheLog(t *testing.T) {
+	in(t, gateway.Config{Loops: 2}, func(h *house) {
+		peers := h.crowd(6, "a")
+		h.broker.Put("a", "0")
+		h.settle()
+		h.broker.Lose("a", 1)
+		h.broker.Put("a", "lost")
+		h.broker.Reset("a")
+		h.broker.Put("a", "new") // told after a gap that begins at the lost event
+		h.settle()
+		for _, p := range peers {
+			p.CheckHead(h, "a")
+			if gaps := p.Gaps("a"); len(gaps) != 1 || gaps[0].Cause != millrace.CauseReset || gaps[0].After.Offset != 1 {
+				h.Errorf("gaps %v", gaps)
+			}
+		}
+	})
+}
