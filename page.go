@@ -1,6 +1,7 @@
 package millrace
 
-// Range asks for a part of one topic's log. The zero Range with a Limit is the oldest events that are kept.
+// Range asks for a part of one topic's log. Its start is as for a subscription: the zero one is now, which reads nothing
+// forward and the newest events backward.
 type Range struct {
 	Start Start // forward: where to begin. Backward: StartNow for the newest, StartAfter for the events up to a position
 

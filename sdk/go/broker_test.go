@@ -246,7 +246,8 @@ func TestNothingIsLostOrRepeatedWhileTheBrokerIsStartedAgainAndAgain(t *testing.
 
 func TestALinkWhoseStreamsAgeMovesFromOneToTheNextUnnoticed(t *testing.T) {
 	const moves = 4
-	b := startBroker(t, "127.0.0.1:0", newLog(t), rpc.Config{StreamAge: 10 * time.Millisecond, StreamGrace: time.Second / 2})
+	roomy := broker.Rule{Pattern: "**", MaxEvents: 1_000_000, MaxBytes: 1 << 30} // however far the publisher is ahead
+	b := startBroker(t, "127.0.0.1:0", newLog(t, roomy), rpc.Config{StreamAge: 10 * time.Millisecond, StreamGrace: time.Second / 2})
 	c := dial(t, b.target)
 	l := open(t, c)
 	mustSubscribe(t, l, "a", millrace.Start{Kind: millrace.StartEarliest})
