@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -124,13 +125,11 @@ func (h *house) get(q string, header http.Header) *http.Response {
 	h.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	h.Cleanup(cancel)
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, h.server.URL+"/v1/events?"+q, nil)
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, h.server.URL+"/v1/events?"+q, http.NoBody)
 	if err != nil {
 		h.Fatal(err)
 	}
-	for name, values := range header {
-		req.Header[name] = values
-	}
+	maps.Copy(req.Header, header)
 	resp, err := h.server.Client().Do(req)
 	if err != nil {
 		h.Fatal(err)

@@ -68,7 +68,7 @@ func TestAPeerSubscribesPublishesReadsAndUnsubscribesByFrames(t *testing.T) {
 	p.say(`{"id":7,"subscribe":{"cursor":"` + millrace.Cursor{Pieces: []millrace.Piece{
 		{Topic: "a", Position: millrace.Position(at.Position), Attached: true}, {Topic: "b"},
 	}}.String() + `"}}`)
-	for seen := 0; seen < 3; seen++ { // two subscribed, one event
+	for range 3 { // two subscribed, one event
 		if f := p.next(); f.Subscribed == nil && (f.Event == nil || string(f.Event.Data) != "9") {
 			t.Fatalf("got %+v", f)
 		}

@@ -6,7 +6,6 @@
 package wsgateway
 
 import (
-	"bytes"
 	"context"
 	"net/http"
 	"strings"
@@ -52,7 +51,6 @@ func New(c Config, g *gateway.Gateway, wires Wires, auth gateway.Authenticator) 
 	}
 	h := &Handler{config: c, gateway: g, wires: wires, auth: auth}
 	h.ctx, h.cancel = context.WithCancel(context.Background())
-	h.messages.New = func() any { return new(bytes.Buffer) }
 	return h
 }
 
@@ -112,7 +110,7 @@ func (h *Handler) opening(r *http.Request, token string) (gateway.Opening, *mill
 func (h *Handler) upgrade(w http.ResponseWriter, r *http.Request, protocol string) *peer {
 	header := http.Header{}
 	if protocol != "" {
-		header.Set("Sec-Websocket-Protocol", protocol)
+		header.Set("Sec-WebSocket-Protocol", protocol)
 	}
 	over := &takeover{ResponseWriter: w}
 	upgrader := websocket.Upgrader{

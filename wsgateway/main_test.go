@@ -3,6 +3,7 @@ package wsgateway_test
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"log/slog"
 	"net"
 	"net/http"
@@ -234,7 +235,7 @@ func (p peer) closed() *websocket.CloseError {
 	p.Helper()
 	p.SetReadDeadline(time.Now().Add(patience))
 	_, b, err := p.ReadMessage()
-	end, ok := err.(*websocket.CloseError)
+	end, ok := errors.AsType[*websocket.CloseError](err)
 	if !ok {
 		p.Fatalf("got %q, %v; want a close frame", b, err)
 	}

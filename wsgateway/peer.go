@@ -81,7 +81,10 @@ func (p *peer) obey(s *gateway.Session, kind int, message io.Reader) error {
 		s.Refuse(0, millrace.Errorf(millrace.ReasonBadRequest, "this session's frames are %s messages", p.form.messages()))
 		return nil
 	}
-	b := p.handler.messages.Get().(*bytes.Buffer)
+	b, ok := p.handler.messages.Get().(*bytes.Buffer)
+	if !ok {
+		b = new(bytes.Buffer)
+	}
 	defer p.handler.messages.Put(b)
 	b.Reset()
 	if _, err := b.ReadFrom(message); err != nil {

@@ -149,7 +149,8 @@ func reserve(dst []byte) []byte {
 // the rest of the room.
 func seal(b []byte, start int, opcode byte) []byte {
 	body := b[start+maxHeader:]
-	header := append(b[:start], final|opcode)
+	header := b[:start]
+	header = append(header, final|opcode)
 	switch n := len(body); {
 	case n <= maxControl:
 		header = append(header, byte(n))

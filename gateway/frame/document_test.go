@@ -50,7 +50,7 @@ func TestTheDocumentHasTheTableOfReasons(t *testing.T) {
 	text := document(t)
 	for _, o := range millrace.Outcomes() {
 		again := map[bool]string{true: "yes", false: "no"}[o.Retryable]
-		if row := fmt.Sprintf("| `%s` | %d | %d | %s |\n", o.Reason, o.HTTP, o.Close, again); !strings.Contains(text, row) {
+		if row := fmt.Sprintf("| %#q | %d | %d | %s |\n", string(o.Reason), o.HTTP, o.Close, again); !strings.Contains(text, row) {
 			t.Errorf("the document lacks %s", row)
 		}
 	}

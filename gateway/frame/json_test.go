@@ -34,7 +34,7 @@ func events() []*millrace.Event {
 			ContentType: "application/vnd.x+json", Headers: []millrace.Header{{Name: "a", Value: "1"}, {Name: "", Value: ""}, {Name: "b", Value: "\t"}},
 			Sender: millrace.Sender{Session: "s1", Subject: "alice"}, NoEcho: true, Data: []byte("{\n\"x\":1}"),
 		},
-		{Topic: "t", Position: here, ContentType: "text/plain", Data: []byte("line\nline \u2029 </script>")},
+		{Topic: "t", Position: here, ContentType: "text/plain", Data: []byte("one\ntwo \u2029 </script>")},
 		{Topic: "t", Position: here, ContentType: "text/plain", Data: nil},
 		{Topic: "t", Position: here, ContentType: "text/plain", Data: []byte("not UTF-8: \xff")},
 		{Topic: "t", Position: here, ContentType: "text/html; charset=latin1", Data: []byte{0xe9}},

@@ -1,6 +1,7 @@
 package httpapi_test
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"net/http"
@@ -42,7 +43,7 @@ func TestABodyIsPublishedWithItsTypeAndItsNames(t *testing.T) {
 		for name, v := range want {
 			got, err1 := json.Marshal(page.Events[i][name])
 			wanted, err2 := json.Marshal(v)
-			if errors.Join(err1, err2) != nil || string(got) != string(wanted) {
+			if errors.Join(err1, err2) != nil || !bytes.Equal(got, wanted) {
 				t.Errorf("event %d: %s is %s, want %s", i+1, name, got, wanted)
 			}
 		}
@@ -77,7 +78,7 @@ func TestWhatCanNotBePublishedIsNamed(t *testing.T) {
 	h.wants(403, `"forbidden"`, "POST", "/v1/topics/$sessions/events", "1")
 	h.wants(403, `"forbidden"`, "POST", events+"?token=reader", "1")
 	resp, _ := h.ask("POST", events, "1", "Authorization", "Bearer mallory")
-	if resp.StatusCode != http.StatusUnauthorized || resp.Header.Get("Www-Authenticate") != "Bearer" {
+	if resp.StatusCode != http.StatusUnauthorized || resp.Header.Get("WWW-Authenticate") != "Bearer" {
 		t.Errorf("a bad token: got %s %v", resp.Status, resp.Header)
 	}
 }
@@ -207,7 +208,7 @@ func TestEveryBadOriginOfAListIsReportedAtOnce(t *testing.T) {
 }
 
 func TestAnyOriginIsAllowedOnlyByAStar(t *testing.T) {
-	r := httptest.NewRequest(http.MethodGet, "http://gateway/", nil)
+	r := httptest.NewRequest(http.MethodGet, "http://gateway/", http.NoBody)
 	r.Header.Set("Origin", "https://anywhere.example")
 	star, err := httpapi.NewOrigins([]string{"*"})
 	if err != nil || !star.Allows(r) {
@@ -251,7 +252,7 @@ func TestTheTokenOfTheHeaderCountsBeforeThatOfTheQuery(t *testing.T) {
 		{"bearer  h ", "", "h"},
 		{"Basic h", "q", "q"},
 	} {
-		r := httptest.NewRequest(http.MethodGet, "/?"+url.Values{"token": {c.query}}.Encode(), nil)
+		r := httptest.NewRequest(http.MethodGet, "/?"+url.Values{"token": {c.query}}.Encode(), http.NoBody)
 		r.Header.Set("Authorization", c.header)
 		if got := httpapi.Token(r); got != c.want {
 			t.Errorf("%+v: got %q", c, got)
