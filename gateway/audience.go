@@ -186,7 +186,6 @@ func (a *audience) take(page millrace.Page, err error) {
 		return
 	}
 	if err != nil {
-		a.loop.gateway.config.Log.Warn("replay failed", "topic", a.topic.name, "error", err)
 		return
 	}
 	var entries []*entry

@@ -3,7 +3,6 @@ package gateway_test
 import (
 	"context"
 	"errors"
-	"fmt"
 	"strings"
 	"sync"
 	"testing"
@@ -170,6 +169,6 @@ func TestManyReadsThatNobodyWaitsForAnyMoreAreNotMade(t *testing.T) {
 			h.Errorf("the log was read %d times", n)
 		}
 		h.broker.Fail(errors.New("away"))
-		do(h, p, 1000, gateway.Subscribe{Topic: fmt.Sprint("b")})
+		do(h, p, 1000, gateway.Subscribe{Topic: "b"})
 	})
 }

@@ -6,10 +6,11 @@ import (
 	"testing/synctest"
 	"time"
 
+	"go.uber.org/goleak"
+
 	"github.com/millrace-dev/millrace"
 	"github.com/millrace-dev/millrace/gateway"
 	"github.com/millrace-dev/millrace/gateway/gatewaytest"
-	"go.uber.org/goleak"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }

@@ -275,11 +275,15 @@ func (s *Session) end(err *millrace.Error) {
 	}
 }
 
+// minReturn keeps a peer whose client does nothing but follow the advice from coming back at once, and again.
+const minReturn = 500 * time.Millisecond
+
 // goAway tells the peer to come back within the window, and ends the session.
 func (s *Session) goAway(window time.Duration) {
 	err := millrace.Errorf(millrace.ReasonDraining, "the gateway is going away")
-	if window > 0 {
-		err.RetryAfter = rand.N(window)
+	err.RetryAfter = minReturn
+	if window > minReturn {
+		err.RetryAfter += rand.N(window - minReturn)
 	}
 	s.say(0, Goaway{Err: err, Window: window})
 	s.end(err)

@@ -160,7 +160,6 @@ func (sub *subscription) take(page millrace.Page, err error) {
 	sub.place = placeNone
 	a := sub.audience
 	if err != nil {
-		a.loop.gateway.config.Log.Warn("replay failed", "topic", sub.topic(), "error", err)
 		a.wait(sub)
 		return
 	}

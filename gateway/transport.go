@@ -38,7 +38,7 @@ type Wire struct {
 	// AppendLead appends what must stand before the bytes of each event and gap for one session on a wire whose frames
 	// carry the whole session's cursor: others is the cursor without the event's own topic. Nil if frames carry just
 	// their own topic's piece.
-	AppendLead func(dst []byte, others []byte) []byte
+	AppendLead func(dst, others []byte) []byte
 
 	// AppendFrame appends a frame for one session. re is the id of the command that it answers, or 0. cursor is the
 	// session's cursor after the frame; it is given only if AppendLead is set.

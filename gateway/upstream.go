@@ -4,6 +4,7 @@ import (
 	"container/list"
 	"context"
 	"sync"
+	"sync/atomic"
 
 	"github.com/millrace-dev/millrace"
 )
@@ -44,6 +45,8 @@ type replays struct {
 	gateway *Gateway
 	ctx     context.Context
 
+	warned atomic.Int64 // tick of the last warning
+
 	mu      sync.Mutex
 	waiting list.List // of replay; protected by mu; bounded by the subscriptions and audiences, each of which waits at most once
 	running int       // protected by mu
@@ -57,7 +60,7 @@ type replay struct {
 	to    taker
 }
 
-// read fetches one page and hands it to to on its loop. It returns what cancel takes.
+// read fetches one page and gives it to its taker on the loop. It returns what cancel takes.
 func (r *replays) read(l *loop, topic string, start millrace.Start, to taker) *list.Element {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -83,7 +86,17 @@ func (r *replays) work() {
 			return
 		}
 		page, err := r.gateway.upstream.History(r.ctx, job.topic, millrace.Range{Start: job.start, MaxBytes: r.gateway.config.BatchBytes})
+		if err != nil {
+			r.warn(job.topic, err)
+		}
 		job.loop.post(call(func() { job.to.take(page, err) }))
+	}
+}
+
+// warn logs a failure, one of each second's: a log that is away fails everyone's reads.
+func (r *replays) warn(topic string, err error) {
+	if now := r.gateway.clock.Load(); r.ctx.Err() == nil && r.warned.Swap(now) != now {
+		r.gateway.config.Log.Warn("replay failed", "topic", topic, "error", err)
 	}
 }
 
@@ -95,5 +108,6 @@ func (r *replays) next() (replay, bool) {
 		r.running--
 		return replay{}, false
 	}
-	return r.waiting.Remove(first).(replay), true
+	job, ok := r.waiting.Remove(first).(replay)
+	return job, ok
 }

@@ -93,7 +93,7 @@ func (b bench) attach() {
 		if err != nil {
 			b.Fatal(err)
 		}
-		defer stop()
+		defer stop() //nolint:gocritic // a follower is to stay until all are compared
 		page := b.read(l, "a", millrace.Range{Start: millrace.Start{Kind: millrace.StartEarliest}})
 		all = append(all, attached{head, page, r})
 	}

@@ -3,6 +3,7 @@
 package brokertest
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"strconv"
@@ -151,7 +152,7 @@ func (b bench) same(got, want []*millrace.Event) {
 		b.Fatalf("%d events, want %d", len(got), len(want))
 	}
 	for i := range got {
-		if got[i].Position != want[i].Position || got[i].Prev != want[i].Prev || string(got[i].Data) != string(want[i].Data) {
+		if got[i].Position != want[i].Position || got[i].Prev != want[i].Prev || !bytes.Equal(got[i].Data, want[i].Data) {
 			b.Fatalf("event %d is %s with %q, want %s with %q", i, got[i].Position, got[i].Data, want[i].Position, want[i].Data)
 		}
 	}

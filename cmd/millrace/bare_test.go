@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -132,7 +133,7 @@ func readWS(t *testing.T, conn *websocket.Conn) *peer {
 			_, b, err := conn.ReadMessage()
 			if err != nil {
 				i := item{kind: "closed"}
-				if c, ok := err.(*websocket.CloseError); ok {
+				if c, ok := errors.AsType[*websocket.CloseError](err); ok {
 					i.close = c.Code
 				}
 				p.items <- i
@@ -194,7 +195,7 @@ func readFrame(b []byte) item {
 func openSSE(t *testing.T, addr, query, lastEventID string) *peer {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+addr+"/v1/events?"+query, nil)
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+addr+"/v1/events?"+query, http.NoBody)
 	if err != nil {
 		t.Fatal(err)
 	}

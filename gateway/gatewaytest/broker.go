@@ -1,3 +1,5 @@
+// Package gatewaytest has the tests that any gateway.Upstream and gateway.Transport must pass, and working stand-ins for
+// both ends of a gateway: a broker in memory with faults at hand, and peers that keep the books of what they are told.
 package gatewaytest
 
 import (

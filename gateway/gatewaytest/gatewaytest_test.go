@@ -4,10 +4,11 @@ import (
 	"sync"
 	"testing"
 
+	"go.uber.org/goleak"
+
 	"github.com/millrace-dev/millrace"
 	"github.com/millrace-dev/millrace/gateway"
 	"github.com/millrace-dev/millrace/gateway/gatewaytest"
-	"go.uber.org/goleak"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }

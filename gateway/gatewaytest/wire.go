@@ -41,7 +41,7 @@ func Wire() *gateway.Wire {
 func LeadWire() *gateway.Wire {
 	w := Wire()
 	w.Name = "lines with cursors"
-	w.AppendLead = func(dst []byte, others []byte) []byte {
+	w.AppendLead = func(dst, others []byte) []byte {
 		return append(append(append(dst, "others "...), others...), '\n')
 	}
 	w.AppendFrame = func(dst []byte, re uint32, f gateway.Frame, cursor []byte) []byte {
@@ -108,8 +108,17 @@ type Line struct {
 
 func frameOf(kind string) (any, bool) {
 	for _, f := range []gateway.Frame{
-		gateway.Connected{}, gateway.Subscribed{}, gateway.Unsubscribed{}, gateway.Advanced{}, gateway.Published{}, gateway.History{},
-		gateway.Failed{}, gateway.Goaway{}, gateway.Heartbeat{}, gateway.Pong{}, gateway.WirePong{},
+		gateway.Connected{},
+		gateway.Subscribed{},
+		gateway.Unsubscribed{},
+		gateway.Advanced{},
+		gateway.Published{},
+		gateway.History{},
+		gateway.Failed{},
+		gateway.Goaway{},
+		gateway.Heartbeat{},
+		gateway.Pong{},
+		gateway.WirePong{},
 	} {
 		if t := reflect.TypeOf(f); t.Name() == kind {
 			return reflect.New(t).Interface(), true
