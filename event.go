@@ -37,31 +37,36 @@ type Event struct {
 	Time        time.Time // when it was stored, to the millisecond
 	Data        []byte
 
-	encoded atomic.Pointer[[]byte]
+	envelope atomic.Pointer[[]byte]
 }
 
-// Encoded returns the event's form on the wire that its holder speaks, made by encode at the first call and kept with
-// the event. Each process uses one such form. The bytes are immutable. It may be called concurrently; encode may then
-// run more than once and must be a pure function of the event.
-func (e *Event) Encoded(encode func(*Event) []byte) []byte {
-	if p := e.encoded.Load(); p != nil {
+// Envelope returns what stands before the event's data on the wire that its holder speaks, made by encode at the first
+// call and kept with the event. The data is left out, so that it is not kept twice. Each process uses one such form. The
+// bytes are immutable. It may be called concurrently; encode may then run more than once and must be a pure function of
+// the event.
+func (e *Event) Envelope(encode func(*Event) []byte) []byte {
+	if p := e.envelope.Load(); p != nil {
 		return *p
 	}
 	b := encode(e)
-	e.encoded.Store(&b)
+	e.envelope.Store(&b)
 	return b
 }
 
-// eventOverhead approximates what an event occupies beside its strings and data.
-const eventOverhead = 256
+// What an event occupies beside its strings and data, approximately.
+const (
+	eventOverhead  = 320 // with the envelope's fixed parts
+	headerOverhead = 40
+)
 
-// Size returns the memory that the event is charged for, in bytes.
+// Size returns the memory that the event is charged for, in bytes. What its envelope repeats counts twice, whether it
+// was made yet or not, so that the charge never changes.
 func (e *Event) Size() int {
-	n := eventOverhead + len(e.Topic) + len(e.ID) + len(e.Name) + len(e.Key) + len(e.ContentType) + len(e.Data)
+	texts := len(e.ID) + len(e.Name) + len(e.Key) + len(e.ContentType) + len(e.Sender.Session) + len(e.Sender.Subject)
 	for _, h := range e.Headers {
-		n += len(h.Name) + len(h.Value)
+		texts += headerOverhead/2 + len(h.Name) + len(h.Value)
 	}
-	return n
+	return eventOverhead + len(e.Topic) + 2*texts + len(e.Data)
 }
 
 // Before returns the position that a subscriber holds who has everything up to, but not including, the event.

@@ -96,12 +96,12 @@ const (
 	fieldEvents  = 3 // of Update
 )
 
-// spliceBytes is the size from which on an element is not copied into the message but made a part of it. Below it the
-// copy is cheaper than what the transport does for one more part.
+// spliceBytes is the size from which on an event's data is not copied into the message but made a part of it. Below it
+// the copy is cheaper than what the transport does for one more part.
 const spliceBytes = 8 << 10
 
 // composer puts together the bytes of one JoinResponse or SubscribeResponse after another. Events are not encoded for it:
-// their elements are made once for all streams. It belongs to one goroutine.
+// their envelopes are made once for all streams. It belongs to one goroutine.
 type composer struct {
 	buffers *buffers
 
@@ -132,7 +132,7 @@ func (c *composer) update(u *millracev1.Update) {
 func (c *composer) batch(alias uint32, events []*millrace.Event) {
 	size := 0
 	for _, e := range events {
-		size += len(element(e))
+		size += elementSize(e)
 	}
 	b := c.open()
 	before := len(*b)
@@ -145,14 +145,14 @@ func (c *composer) batch(alias uint32, events []*millrace.Event) {
 	*b = protowire.AppendVarint(*b, uint64(size))
 	c.bytes += len(*b) - before + size
 	for _, e := range events {
-		bytes := element(e)
-		if len(bytes) >= spliceBytes {
-			c.seal()
-			c.parts = append(c.parts, mem.SliceBuffer(bytes))
+		b := c.open()
+		*b = append(*b, envelope(e)...)
+		if len(e.Data) < spliceBytes {
+			*b = append(*b, e.Data...)
 			continue
 		}
-		b := c.open()
-		*b = append(*b, bytes...)
+		c.seal()
+		c.parts = append(c.parts, mem.SliceBuffer(e.Data))
 	}
 	c.events += len(events)
 }
@@ -183,5 +183,8 @@ func (c *composer) seal() {
 // drop lets go of a message that will not be sent.
 func (c *composer) drop() { c.take().parts.Free() }
 
-// element returns the event's bytes as they stand in any message.
-func element(e *millrace.Event) []byte { return e.Encoded(wire.EventElement) }
+// envelope returns what stands before the event's data in any message.
+func envelope(e *millrace.Event) []byte { return e.Envelope(wire.EventEnvelope) }
+
+// elementSize returns how many bytes the event has in any message.
+func elementSize(e *millrace.Event) int { return len(envelope(e)) + len(e.Data) }

@@ -26,12 +26,13 @@ func (s *service) History(ctx context.Context, m *millracev1.HistoryRequest) (*m
 	response := wire.PageHead(page)
 	size := 0
 	for _, e := range page.Events {
-		size += len(element(e))
+		size += elementSize(e)
 	}
 	// The events are there as bytes, and bytes that a message does not know are marshalled as they are.
 	elements := make([]byte, 0, size)
 	for _, e := range page.Events {
-		elements = append(elements, element(e)...)
+		elements = append(elements, envelope(e)...)
+		elements = append(elements, e.Data...)
 	}
 	response.ProtoReflect().SetUnknown(elements)
 	return response, nil

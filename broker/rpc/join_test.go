@@ -249,7 +249,7 @@ func TestCreditBoundsWhatIsSent(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	size := uint64(len(wire.EventElement(page.Events[0])))
+	size := uint64(len(wire.EventEnvelope(page.Events[0])) + len(page.Events[0].Data))
 	credit := func(n uint64) *millracev1.Command {
 		return &millracev1.Command{Kind: &millracev1.Command_Credit{Credit: &millracev1.Credit{Bytes: n}}}
 	}
@@ -270,6 +270,21 @@ func TestCreditBoundsWhatIsSent(t *testing.T) {
 		t.Errorf("what was held under the old alias came under the new one: attached at %v", at)
 	}
 	l.events(2, pos, 5)
+}
+
+func TestAnEventsDataIsKeptOnceHoweverManyHaveReadIt(t *testing.T) {
+	f := serve(t, rpc.Config{}, bounds{log: memlog.Config{Rules: []broker.Rule{{MaxBytes: 64 << 20}}}})
+	f.publishData("a", 40, func(int) []byte { return append(append([]byte{'"'}, bytes.Repeat([]byte{'x'}, 500_000)...), '"') })
+	before := heapBytes()
+	l := f.join(f.client())
+	l.send(subscribe(1, "a", millrace.Start{Kind: millrace.StartEarliest}))
+	l.events(1, l.attached(1, "a"), 40)
+	if _, err := f.client().History(f.ctx, &millracev1.HistoryRequest{Topic: "a"}); err != nil {
+		t.Fatal(err)
+	}
+	if after := heapBytes(); after > before+10<<20 {
+		t.Errorf("reading 20 MB of events left %d MB more behind", (after-before)>>20)
+	}
 }
 
 // TestAStalledLinkHarmsNobody lets one link of a connection take nothing, while 40 MB pass.

@@ -198,20 +198,20 @@ func TestAMessageIsBounded(t *testing.T) {
 	}
 }
 
-// TestAnEventIsEncodedOnceForAllStreams gives events the form of others before anyone has asked for them: what then comes
-// out at every door can only be that form, and for a large event the very same bytes.
+// TestAnEventIsEncodedOnceForAllStreams gives events the envelopes of others before anyone has asked for them: what then
+// comes out at every door can only be that form.
 func TestAnEventIsEncodedOnceForAllStreams(t *testing.T) {
 	f := serve(t, rpc.Config{})
-	f.publish("a", 3)
+	// Small ones are copied into the message, large ones are spliced.
+	f.publishData("a", 3, func(i int) []byte { return bytes.Repeat([]byte{'1'}, 1<<(10*(i-1))) })
 	page, err := f.broker.History(f.ctx, "a", millrace.Range{Start: millrace.Start{Kind: millrace.StartEarliest}})
 	if err != nil {
 		t.Fatal(err)
 	}
-	for i, e := range page.Events {
-		e.Encoded(func(e *millrace.Event) []byte {
-			size := 1 << (10 * i) // small ones are copied into the message, large ones are spliced
-			return wire.EventElement(&millrace.Event{
-				Topic: e.Topic, Position: e.Position, Prev: e.Prev, Name: "made before", Data: bytes.Repeat([]byte{'x'}, size),
+	for _, e := range page.Events {
+		e.Envelope(func(e *millrace.Event) []byte {
+			return wire.EventEnvelope(&millrace.Event{
+				Topic: e.Topic, Position: e.Position, Prev: e.Prev, Name: "made before", Data: e.Data,
 			})
 		})
 	}

@@ -156,7 +156,7 @@ func (w *writer) tellEvents(alias uint32, u *millrace.Update) bool {
 		if w.withheld(e) || w.limited && w.credit-int64(bytes) <= 0 {
 			break
 		}
-		bytes += len(element(e))
+		bytes += elementSize(e)
 		n++
 	}
 	if n == 0 {

@@ -33,18 +33,20 @@ const (
 	fieldSubject = 2
 )
 
-// EventElement returns the bytes of the event as one element of the field events of an EventBatch or HistoryResponse,
-// tag and length included. Elements may be joined to any such list. It is written out because every event passes here
-// and the generated code would need a message first; a test holds the two equal.
-func EventElement(e *millrace.Event) []byte {
+// EventEnvelope returns the bytes of the event as one element of the field events of an EventBatch or HistoryResponse,
+// tag and length included, up to its data: envelope and data together are the element. Elements may be joined to any such
+// list. It is written out because every event passes here and the generated code would need a message first; a test holds
+// the two equal.
+func EventEnvelope(e *millrace.Event) []byte {
 	size := eventSize(e)
-	b := make([]byte, 0, protowire.SizeTag(fieldEvents)+protowire.SizeBytes(size))
+	b := make([]byte, 0, protowire.SizeTag(fieldEvents)+protowire.SizeBytes(size)-len(e.Data))
 	b = protowire.AppendTag(b, fieldEvents, protowire.BytesType)
 	b = protowire.AppendVarint(b, uint64(size))
-	return appendEvent(b, e)
+	return appendFields(b, e)
 }
 
-func appendEvent(b []byte, e *millrace.Event) []byte {
+// appendFields appends all of the event but the bytes of its data, which is the last field there is.
+func appendFields(b []byte, e *millrace.Event) []byte {
 	if !e.Position.IsZero() {
 		b = protowire.AppendTag(b, fieldPosition, protowire.BytesType)
 		b = protowire.AppendVarint(b, uint64(positionSize(e.Position)))
@@ -80,7 +82,7 @@ func appendEvent(b []byte, e *millrace.Event) []byte {
 	}
 	if len(e.Data) > 0 {
 		b = protowire.AppendTag(b, fieldData, protowire.BytesType)
-		b = protowire.AppendBytes(b, e.Data)
+		b = protowire.AppendVarint(b, uint64(len(e.Data)))
 	}
 	return b
 }
