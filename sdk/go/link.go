@@ -4,6 +4,7 @@ import (
 	"context"
 	"sync"
 	"time"
+	"unicode/utf8"
 
 	"github.com/millrace-dev/millrace"
 	millracev1 "github.com/millrace-dev/millrace/proto/millrace/v1"
@@ -96,6 +97,12 @@ func (l *Link) Subscribe(topic string, start millrace.Start) error {
 		t.attached, t.position = true, start.After
 	}
 	l.topics[topic] = t
+	if !utf8.ValidString(topic) {
+		// It can't be put into a message: the stream would end with it, and so would the next.
+		t.refused = true
+		l.queue.put(t.tell(nil, millrace.Update{Kind: millrace.UpdateRefused, Err: millrace.AsError(millrace.ValidateTopic(topic))}))
+		return nil
+	}
 	if l.stream != nil {
 		l.stream.subscribe(t)
 	}

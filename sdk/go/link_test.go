@@ -382,3 +382,15 @@ func TestALinkSendsAnEventWithoutAnIDAtMostOnce(t *testing.T) {
 		t.Errorf("with an id it was sent %d times: %v, %v", len(sent)-1, acks, err)
 	}
 }
+
+func TestATopicThatCanNotBeSentIsRefusedAndTheOthersGoOn(t *testing.T) {
+	f, ends := links(t, always)
+	l := open(t, f.start(t))
+	h := &heard{link: l}
+	end := <-ends
+	mustSubscribe(t, l, "\xff", millrace.Start{})
+	h.want(t, "\xff refused topic_invalid")
+	mustSubscribe(t, l, "a", millrace.Start{})
+	end.say(attached(end.subscription(t).GetAlias(), "a", pos(1, 2)))
+	h.want(t, "a at 2")
+}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
+	"unicode/utf8"
 
 	"github.com/millrace-dev/millrace"
 	millracev1 "github.com/millrace-dev/millrace/proto/millrace/v1"
@@ -51,12 +52,51 @@ func mintIDs(batch []millrace.Publish) {
 // caller makes a call, once or until it succeeds.
 type caller func(ctx context.Context, call func(context.Context, millracev1.BrokerServiceClient) error) error
 
-// publish publishes a batch. That each of its events failed as unavailable is a failure of the call, to be tried again
-// as such.
+// sendable reports what keeps an event from being put into a message at all. Whatever it would be sent with would fail
+// with it, and on a stream again and again.
+func sendable(p millrace.Publish) *millrace.Error {
+	e := p.Event
+	texts := []string{e.Topic, e.ID, e.Name, e.Key, e.ContentType, e.Sender.Session, e.Sender.Subject, p.Principal}
+	for _, h := range e.Headers {
+		texts = append(texts, h.Name, h.Value)
+	}
+	for _, text := range texts {
+		if !utf8.ValidString(text) {
+			return millrace.Errorf(millrace.ReasonEventInvalid, "the event has a text that is not UTF-8: %.64q", text)
+		}
+	}
+	return nil
+}
+
+// publish publishes a batch. Events that can't be sent are refused alone.
 func (c *Client) publish(ctx context.Context, batch []millrace.Publish, by caller) ([]millrace.Ack, error) {
 	if len(batch) == 0 {
 		return nil, millrace.Errorf(millrace.ReasonBadRequest, "there are no events to publish")
 	}
+	acks := make([]millrace.Ack, len(batch))
+	good := make([]millrace.Publish, 0, len(batch))
+	for i, p := range batch {
+		if acks[i] = (millrace.Ack{Topic: p.Event.Topic, Err: sendable(p)}); acks[i].Err == nil {
+			good = append(good, p)
+		}
+	}
+	if len(good) == 0 {
+		return acks, nil
+	}
+	answers, err := c.send(ctx, good, by)
+	if err != nil {
+		return nil, err
+	}
+	for i := range acks {
+		if acks[i].Err == nil {
+			acks[i], answers = answers[0], answers[1:]
+		}
+	}
+	return acks, nil
+}
+
+// send sends a batch. That each of its events failed as unavailable is a failure of the call, to be tried again as such.
+func (c *Client) send(ctx context.Context, batch []millrace.Publish, by caller) ([]millrace.Ack, error) {
 	request := &millracev1.PublishRequest{Events: wire.NewEvents(batch)}
 	var acks []millrace.Ack
 	err := by(ctx, func(ctx context.Context, broker millracev1.BrokerServiceClient) error {

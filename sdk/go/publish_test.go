@@ -235,3 +235,55 @@ func TestAPublisherHoldsAFewEventsAndThenMakesItsCallerWait(t *testing.T) {
 		t.Errorf("after that: %v", err)
 	}
 }
+
+func TestAnEventThatCanNotBeSentIsRefusedAndTheOthersGoOn(t *testing.T) {
+	f := &fake{publishStream: func(_ int, stream publishStream) error {
+		_ = stream.Send(&millracev1.PublishStreamResponse{Window: 8})
+		for acked := uint64(1); ; acked++ {
+			if _, err := stream.Recv(); err != nil {
+				return err
+			}
+			_ = stream.Send(&millracev1.PublishStreamResponse{Sequence: acked, Acks: []*millracev1.Ack{ackOf(acked)}})
+		}
+	}}
+	p := publisher(t, f.start(t))
+	for name, e := range map[string]*millrace.Event{
+		"topic":          {Topic: "a\xff"},
+		"id":             {Topic: "a", ID: "\xff"},
+		"name":           {Topic: "a", Name: "\xff"},
+		"key":            {Topic: "a", Key: "\xff"},
+		"content type":   {Topic: "a", ContentType: "\xff"},
+		"header's name":  {Topic: "a", Headers: []millrace.Header{{Name: "\xff"}}},
+		"header's value": {Topic: "a", Headers: []millrace.Header{{Name: "h", Value: "\xff"}}},
+		"sender":         {Topic: "a", Sender: millrace.Sender{Subject: "\xff"}},
+	} {
+		if _, err := p.Publish(t.Context(), millrace.Publish{Event: e}); err == nil || millrace.AsError(err).Reason != millrace.ReasonEventInvalid {
+			t.Errorf("an event whose %s is not UTF-8: %v", name, err)
+		}
+	}
+	pending, err := p.Publish(t.Context(), millrace.Publish{Event: event("x")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := pending.Ack(t.Context()); err != nil {
+		t.Errorf("the event after them: %v", err)
+	}
+}
+
+func TestAnEventThatCanNotBeSentIsRefusedAloneOfItsBatch(t *testing.T) {
+	f := &fake{publish: func(_ int, _ context.Context, in *millracev1.PublishRequest) (*millracev1.PublishResponse, error) {
+		acks := make([]*millracev1.Ack, len(in.GetEvents()))
+		for i := range acks {
+			acks[i] = ackOf(uint64(i + 1))
+		}
+		return &millracev1.PublishResponse{Acks: acks}, nil
+	}}
+	c := f.start(t)
+	acks, err := c.Publish(t.Context(), event("x"), &millrace.Event{Topic: "a", Name: "\xff"}, event("z"))
+	if len(acks) != 3 || acks[0].Position != pos(1, 1) || acks[2].Position != pos(1, 2) {
+		t.Fatalf("acked %v, %v", acks, err)
+	}
+	if e := acks[1].Err; e == nil || e.Reason != millrace.ReasonEventInvalid || !errors.Is(err, e) {
+		t.Errorf("acked %v, %v", acks[1], err)
+	}
+}

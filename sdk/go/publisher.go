@@ -92,6 +92,9 @@ func (c *Client) Publisher() (*Publisher, error) {
 // Publish sends an event, of which it takes ownership; one without an id is given one. It waits while too many are on
 // their way, until ctx ends. The answer is in the Pending. The error says that the event was not sent.
 func (p *Publisher) Publish(ctx context.Context, publish millrace.Publish) (*Pending, error) {
+	if err := sendable(publish); err != nil {
+		return nil, err
+	}
 	if publish.Event.ID == "" {
 		mintIDs([]millrace.Publish{publish})
 	}
