@@ -9,7 +9,6 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"net/http"
 	"time"
@@ -111,36 +110,39 @@ func (h *Handler) open(w http.ResponseWriter, r *http.Request, o gateway.Opening
 		}
 		return // or else the connection is gone
 	}
-	head := responseHead(w.Header())
+	transport, s, refusal := h.begin(conn, responseHead(w.Header()), o)
+	// What has to be done once is done here, so that the goroutine which stays never needs a larger stack for it.
 	go func() {
 		defer h.readers.Leave()
-		h.own(conn, head, o)
+		defer conn.Close() // whatever it fails with, the connection is gone
+		switch {
+		case s != nil:
+			drain(conn)
+			s.Gone()
+		case refusal != nil && transport.Write(refusal) == nil:
+			transport.Close()
+			drain(conn)
+		}
 	}()
+}
+
+// begin opens a session on a connection of its own. It returns what to say if there is none, nil if the peer is gone.
+func (h *Handler) begin(conn net.Conn, head []byte, o gateway.Opening) (t *socket.Conn, s *gateway.Session, refusal []byte) {
+	t, err := socket.New(conn, h.config.Socket)
+	if err != nil || t.Write(head) != nil {
+		return t, nil, nil
+	}
+	s, err = h.gateway.Open(o, h.wire, t)
+	if err != nil {
+		return t, nil, appendRefusal(nil, o.Cursor, httpapi.Advised(millrace.AsError(err)))
+	}
+	return t, s, nil
 }
 
 // refuse answers with a stream that says when to come back.
 func (h *Handler) refuse(w http.ResponseWriter, cursor string, err *millrace.Error) {
 	writeHead(w)
 	_, _ = w.Write(appendRefusal(nil, cursor, httpapi.Advised(err))) // fails only if the peer is gone
-}
-
-// own serves a session on a connection of its own, until it ends.
-func (h *Handler) own(conn net.Conn, head []byte, o gateway.Opening) {
-	defer conn.Close() // whatever it fails with, the connection is gone
-	transport, err := socket.New(conn, h.config.Socket)
-	if err != nil || transport.Write(head) != nil {
-		return
-	}
-	s, err := h.gateway.Open(o, h.wire, transport)
-	if err != nil {
-		if transport.Write(appendRefusal(nil, o.Cursor, httpapi.Advised(millrace.AsError(err)))) == nil {
-			transport.Close()
-			_, _ = io.Copy(io.Discard, conn) // ends with an error or without: both are the end
-		}
-		return
-	}
-	drain(conn)
-	s.Gone()
 }
 
 // drain reads until the peer's end. It has nothing to say on this connection, so little room is enough.

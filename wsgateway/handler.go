@@ -86,9 +86,11 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		h.readers.Leave()
 		return
 	}
+	s, refusal := p.open(opening, refusal)
+	// What has to be done once is done here, so that the goroutine which stays never needs a larger stack for it.
 	go func() {
 		defer h.readers.Leave()
-		p.serve(opening, refusal)
+		p.serve(s, refusal)
 	}()
 }
 

@@ -14,7 +14,7 @@ import (
 	"github.com/millrace-dev/millrace/gateway/socket"
 )
 
-// peer is the reading half of one connection. One goroutine runs it from the handshake to the end.
+// peer is the reading half of one connection. One goroutine runs it until the end.
 type peer struct {
 	handler   *Handler
 	conn      *muted
@@ -24,17 +24,22 @@ type peer struct {
 	form      form // of the wire, and of the messages that the peer may send
 }
 
-// serve opens the session, or refuses it, and reads until the connection ends.
-func (p *peer) serve(o gateway.Opening, refusal *millrace.Error) {
+// open opens the session, unless the peer is refused already.
+func (p *peer) open(o gateway.Opening, refusal *millrace.Error) (*gateway.Session, *millrace.Error) {
+	if refusal != nil {
+		return nil, refusal
+	}
+	s, err := p.handler.gateway.Open(o, p.wire, p.transport)
+	return s, millrace.AsError(err)
+}
+
+// serve reads until the connection ends, if there is a session, or tells the peer why there is none.
+func (p *peer) serve(s *gateway.Session, refusal *millrace.Error) {
 	defer p.conn.Close() // whatever it fails with, the connection is gone
 	if refusal == nil {
-		s, err := p.handler.gateway.Open(o, p.wire, p.transport)
-		if err == nil {
-			p.read(s)
-			s.Gone()
-			return
-		}
-		refusal = millrace.AsError(err)
+		p.read(s)
+		s.Gone()
+		return
 	}
 	if p.transport.Write(p.form.appendRefusal(nil, httpapi.Advised(refusal))) != nil {
 		return
