@@ -278,6 +278,7 @@ func (a *audience) refuse(err *millrace.Error) {
 	for _, subs := range a.live {
 		for _, sub := range slices.Backward(subs) {
 			a.drop(sub)
+			sub.pos = a.pos // for the cursors that are told before its turn comes
 			a.loop.queue(sub)
 		}
 	}

@@ -230,6 +230,20 @@ func TestATopicThatTheBrokerRefusesEndsItsSubscriptionsAndCanBeTriedAgain(t *tes
 	})
 }
 
+func TestARefusalLeavesNoOldPositionInTheCursorsThatAreToldMeanwhile(t *testing.T) {
+	in(t, gateway.Config{Loops: 1}, func(h *house) {
+		for range 300 {
+			h.join(h.lead, "a", "b")
+		}
+		h.settle()
+		h.broker.Put("a", texts(0, 3)...)
+		h.settle()
+		h.broker.Deny("a", millrace.Errorf(millrace.ReasonFull, "too many topics"))
+		h.broker.Put("b", texts(0, 3)...)
+		h.settle()
+	})
+}
+
 func TestAGatewayWhoseUpstreamEndedIsNotReady(t *testing.T) {
 	in(t, gateway.Config{}, func(h *house) {
 		p := h.join(h.wire, "a")
