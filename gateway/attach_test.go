@@ -214,3 +214,24 @@ func TestASessionThatResumesWhileTheBrokerIsAwayKeepsItsPlace(t *testing.T) {
 		}
 	})
 }
+
+func TestASessionThatWasCutBeforeItAttachedStillBeginsWhereItAskedTo(t *testing.T) {
+	wires(t, gateway.Config{}, func(h *house, w *gateway.Wire) {
+		h.broker.Put("a", "1", "2")
+		h.broker.Detach()
+		o := openAt("a", millrace.Start{Kind: millrace.StartEarliest})
+		first := h.connect(h.seat(w), o)
+		h.elapse(2 * time.Second)
+		h.cut(first)
+		h.broker.Attach()
+		o.Cursor = first.Cursor()
+		if c, err := millrace.ParseCursor(o.Cursor); err != nil || len(c.Pieces) != 1 || c.Pieces[0].Attached {
+			h.Fatalf("cursor %q: want the topic without a position", o.Cursor)
+		}
+		second := h.connect(h.seat(w), o)
+		h.settle()
+		if got := second.Texts("a"); !slices.Equal(got, []string{"1", "2"}) {
+			h.Errorf("got %q", got)
+		}
+	})
+}

@@ -201,7 +201,8 @@ func (g *Gateway) check(o Opening) (topics []Subscribe, seal string, err error) 
 	return topics, seal, nil
 }
 
-// subscriptions returns the topics that an opening asks for: those of its cursor, or else its own.
+// subscriptions returns the topics that an opening asks for: those of its cursor, or else its own. A topic that the cursor
+// has no position of was never attached, so it still begins where the opening says: the peer has got nothing of it.
 func (o Opening) subscriptions() (topics []Subscribe, seal string, err error) {
 	topics = o.Topics
 	if o.Cursor != "" {
@@ -217,6 +218,8 @@ func (o Opening) subscriptions() (topics []Subscribe, seal string, err error) {
 			t := Subscribe{Topic: p.Topic}
 			if p.Attached {
 				t.Start = millrace.After(p.Position)
+			} else if i := slices.IndexFunc(o.Topics, func(own Subscribe) bool { return own.Topic == p.Topic }); i >= 0 {
+				t.Start = o.Topics[i].Start
 			}
 			topics = append(topics, t)
 		}
