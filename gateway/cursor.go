@@ -80,17 +80,17 @@ func (sub *subscription) piece() millrace.Piece {
 	return millrace.Piece{Topic: sub.topic(), Position: sub.position(), Attached: sub.attached}
 }
 
-// appendLead appends what stands before the bytes of the subscription's next event or gap. The lead is kept until
-// another topic of the session moves.
+// appendLead appends what stands before the bytes of the subscription's next event or gap. The session keeps the lead
+// until another of its topics moves.
 func (sub *subscription) appendLead(dst []byte) []byte {
 	s := sub.session
 	if s.moved != sub {
 		s.moved = sub
 		l := s.loop
 		l.cursor = s.appendCursor(l.cursor[:0], sub)
-		sub.lead = s.wire.AppendLead(sub.lead[:0], l.cursor)
+		s.lead = s.wire.AppendLead(s.lead[:0], l.cursor)
 	}
-	return append(dst, sub.lead...)
+	return append(dst, s.lead...)
 }
 
 // pieceBound is the longest that a topic's piece of a cursor can be, separator included.

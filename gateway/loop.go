@@ -112,7 +112,7 @@ func (l *loop) audience(name string) (*audience, *millrace.Error) {
 		return nil, err
 	}
 	a := &audience{topic: t, loop: l}
-	l.audiences[name] = a
+	l.audiences[t.name] = a
 	t.watch(a)
 	a.schedule()
 	return a, nil

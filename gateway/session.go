@@ -31,7 +31,8 @@ type Session struct {
 	// Owned by the loop.
 	subs    []*subscription
 	stalled []*subscription // not live, waiting for the socket
-	moved   *subscription   // the topic that moved last: its lead still holds
+	moved   *subscription   // the topic that moved last, and that lead is of; nil if it no longer holds
+	lead    []byte          // see appendLead
 	outbox  outbox
 	blocked bool            // a flusher writes what the socket did not take
 	ending  bool            // nothing more is said
@@ -75,20 +76,33 @@ func (s *Session) Do(ctx context.Context, re uint32, c Command) {
 			return
 		}
 		s.call(func() { s.say(re, History{Topic: c.Topic, Page: page}) })
+	default:
+		s.call(func() { s.obey(re, c) })
+	}
+}
+
+// Pass hands the session a command that its loop can do, any but PublishEvent and ReadHistory, and does not wait: for those
+// that come by another way than the session's own connection, whose caller a peer that does not read must not hold up. The
+// answers that wait for the peer are bounded.
+func (s *Session) Pass(re uint32, c Command) {
+	s.loop.post(call(func() { s.obey(re, c) }))
+}
+
+// obey does what a command asks of the session alone.
+func (s *Session) obey(re uint32, c Command) {
+	switch c := c.(type) {
 	case Subscribe:
-		s.call(func() { s.subscribe(re, c) })
+		s.subscribe(re, c)
 	case SubscribeAll:
-		s.call(func() {
-			for _, topic := range c {
-				s.subscribe(re, topic)
-			}
-		})
+		for _, topic := range c {
+			s.subscribe(re, topic)
+		}
 	case Unsubscribe:
-		s.call(func() { s.unsubscribe(re, c.Topic) })
+		s.unsubscribe(re, c.Topic)
 	case Ping:
-		s.call(func() { s.say(re, Pong{}) })
+		s.say(re, Pong{})
 	case WirePing:
-		s.call(func() { s.say(re, WirePong(c)) })
+		s.say(re, WirePong(c))
 	}
 }
 

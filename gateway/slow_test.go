@@ -76,6 +76,26 @@ func TestWhatAStalledPeerHoldsIsBounded(t *testing.T) {
 	})
 }
 
+func TestCommandsThatArePassedToAStalledPeerHoldUpNobody(t *testing.T) {
+	wires(t, gateway.Config{MaxOutboxBytes: 10_000}, func(h *house, w *gateway.Wire) {
+		seat := h.seat(w)
+		seat.Bytes, seat.Stalled = 100, true
+		p := h.connect(seat, open("a"))
+		for i := range 1000 {
+			p.Session.Pass(uint32(i+1), gateway.Subscribe{Topic: "a"})
+		}
+		h.settle()
+		p.Flow()
+		<-p.Over()
+		if err, _ := p.End(); err == nil || err.Reason != millrace.ReasonSlow {
+			h.Errorf("ended with %v; want %s", err, millrace.ReasonSlow)
+		}
+		if n := p.Most(); n > 20_000 {
+			h.Errorf("%d bytes waited for the peer at once", n)
+		}
+	})
+}
+
 func TestAReplayFarBiggerThanTailAndPageComesAtThePeersOwnPace(t *testing.T) {
 	wires(t, gateway.Config{BatchBytes: 5000, TailEvents: 4, TailBytes: 5000}, func(h *house, w *gateway.Wire) {
 		data := strings.Repeat("x", 500)

@@ -31,7 +31,6 @@ type subscription struct {
 	re       uint32
 	index    int               // in the slice of its place
 	pos      millrace.Position // unless live
-	lead     []byte            // see appendLead
 	reading  *list.Element     // the read that is on its way, while placeReading
 }
 

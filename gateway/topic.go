@@ -3,6 +3,7 @@ package gateway
 import (
 	"context"
 	"slices"
+	"strings"
 	"sync"
 
 	"github.com/millrace-dev/millrace"
@@ -167,11 +168,12 @@ func (g *Gateway) acquire(name string) (*topic, *millrace.Error) {
 	defer g.mu.Unlock()
 	t := g.topics[name]
 	if t == nil {
+		name = strings.Clone(name) // or it would keep the URL that it was cut from in memory, and the token in it
 		t = &topic{name: name, tail: tail{first: 1, run: 1, maxEntries: g.config.TailEvents, maxBytes: g.config.TailBytes}}
 		if err := g.upstream.Subscribe(name, millrace.Start{}); err != nil {
 			return nil, millrace.Errorf(millrace.ReasonUnavailable, "the broker can't be reached").WithCause(err)
 		}
-		g.topics[name] = t
+		g.topics[t.name] = t
 	}
 	t.audiences++
 	return t, nil

@@ -44,7 +44,7 @@ func (h *Handler) command(w http.ResponseWriter, r *http.Request) {
 	case gateway.Ping:
 		answer(w, id, gateway.Pong{}, nil)
 	default:
-		s.Do(ctx, id, c)
+		s.Pass(id, c)
 		writeJSON(w, http.StatusAccepted, []byte("{}"))
 	}
 }
