@@ -32,7 +32,7 @@ type Config struct {
 	PageBytes   int // what they may be charged for, give or take an event; default 1 MiB
 
 	WindowEvents int // events that a peer may have on their way on a stream, not yet acked; default 256
-	WindowBytes  int // and their data; a single larger request is taken alone; default 4 MiB
+	WindowBytes  int // and what they hold; a single larger request is taken alone; default 4 MiB
 
 	StreamAge    time.Duration // when a stream is told to go, give or take a tenth; default 30 min
 	StreamGrace  time.Duration // how long it goes on after that; default 30 s

@@ -22,7 +22,7 @@ type intake struct {
 	mu     sync.Mutex
 	queue  []posting // protected by mu
 	events int       // protected by mu; in the queue or being stored
-	bytes  int       // protected by mu; of data, of the same
+	bytes  int       // protected by mu; that the same bring along
 	closed bool      // protected by mu; nothing more will be put
 }
 
@@ -95,7 +95,21 @@ func (q *intake) done(batch []posting) {
 func bytesOf(batch []posting) int {
 	n := 0
 	for i := range batch {
-		n += len(batch[i].event.GetData())
+		n += bytesIn(batch[i].event)
+	}
+	return n
+}
+
+// headerBytes approximates what a header occupies beside its texts.
+const headerBytes = 64
+
+// bytesIn returns what an event that nobody has checked yet brings along, in bytes: all of it, since none of it is
+// bounded but by the message.
+func bytesIn(m *millracev1.NewEvent) int {
+	n := len(m.GetData()) + len(m.GetTopic()) + len(m.GetId()) + len(m.GetName()) + len(m.GetKey()) + len(m.GetContentType()) +
+		len(m.GetSender().GetSession()) + len(m.GetSender().GetSubject()) + len(m.GetPrincipal())
+	for _, h := range m.GetHeaders() {
+		n += headerBytes + len(h.GetName()) + len(h.GetValue())
 	}
 	return n
 }

@@ -281,3 +281,24 @@ func TestACancelledPublishStreamLeavesNothingBehind(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+func TestTheWindowCountsAllThatAnEventHolds(t *testing.T) {
+	text := strings.Repeat("x", 64<<10)
+	for name, m := range map[string]*millracev1.NewEvent{
+		"data":           {Data: []byte(text)},
+		"topic":          {Topic: text},
+		"id":             {Id: text},
+		"name":           {Name: text},
+		"key":            {Key: text},
+		"content type":   {ContentType: text},
+		"header's name":  {Headers: []*millracev1.Header{{Name: text}}},
+		"header's value": {Headers: []*millracev1.Header{{Value: text}}},
+		"headers":        {Headers: make([]*millracev1.Header, 16<<10)},
+		"sender":         {Sender: &millracev1.Sender{Session: text[1:], Subject: "x"}},
+		"principal":      {Principal: text},
+	} {
+		if n := rpc.Window(rpc.Config{WindowEvents: 1000, WindowBytes: 1 << 20}, m); n > 16 {
+			t.Errorf("a window of 1 MiB takes %d events with 64 KiB of %s", n, name)
+		}
+	}
+}
