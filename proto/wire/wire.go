@@ -27,7 +27,7 @@ func Start(s millrace.Start) *millracev1.Start {
 	case millrace.StartEarliest:
 		return &millracev1.Start{Place: &millracev1.Start_Earliest{Earliest: true}}
 	case millrace.StartLast:
-		return &millracev1.Start{Place: &millracev1.Start_Last{Last: uint32(s.Count)}}
+		return &millracev1.Start{Place: &millracev1.Start_Last{Last: bound(s.Count)}}
 	case millrace.StartSince:
 		return &millracev1.Start{Place: &millracev1.Start_SinceMs{SinceMs: unixMillis(s.Since)}}
 	case millrace.StartAfter:

@@ -381,3 +381,39 @@ func TestHistoryIsReadPageByPageInBothDirections(t *testing.T) {
 		t.Errorf("history of what is no topic: %v", err)
 	}
 }
+
+// TestACursorOfManyTopicsResumes holds more topics than a cursor of a gateway can carry.
+func TestACursorOfManyTopicsResumes(t *testing.T) {
+	var names []string
+	for i := range 300 {
+		names = append(names, fmt.Sprintf("a-topic-with-a-longer-name:%d", i))
+	}
+	b := startBroker(t, "127.0.0.1:0", newLog(t), rpc.Config{})
+	c := dial(t, b.target)
+	s, err := c.Subscribe(t.Context(), sdk.Topics(names...))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	for range names {
+		if u, err := s.Next(t.Context()); err != nil || u.Kind != millrace.UpdateAttached {
+			t.Fatalf("%v, %v", u, err)
+		}
+	}
+	cursor := s.Cursor()
+	mustPublish(t, c, names[299], 1)
+	again, err := c.Subscribe(t.Context(), sdk.Resume(cursor))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer again.Close()
+	for e, err := range again.All(t.Context()) {
+		if err != nil || e.Topic != names[299] {
+			t.Fatalf("%v, %v", e, err)
+		}
+		break
+	}
+	if _, err := c.Subscribe(t.Context(), sdk.Resume(cursor+",")); err == nil || millrace.AsError(err).Reason != millrace.ReasonCursorInvalid {
+		t.Errorf("a cursor with an empty piece: %v", err)
+	}
+}

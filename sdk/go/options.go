@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strings"
 	"time"
 
 	"google.golang.org/grpc"
@@ -112,21 +113,25 @@ func TopicsFrom(start millrace.Start, names ...string) SubscribeOption {
 }
 
 // Resume subscribes to the topics of a cursor, each from its position. The cursor may come from any door of Millrace;
-// an empty one has no topics.
+// an empty one has no topics. That of a subscription may have more topics than the doors of a gateway take in one.
 func Resume(cursor string) SubscribeOption {
 	return func(r *request) {
 		if cursor == "" {
 			return
 		}
-		c, err := millrace.ParseCursor(cursor)
-		if err != nil {
-			r.faults = append(r.faults, err)
-			return
-		}
-		for _, p := range c.Pieces {
-			r.add(p.Topic, nil)
-			if p.Attached {
-				r.held[p.Topic] = p.Position
+		// Piece by piece: it is not sent anywhere, so what bounds a cursor in a header or URL does not bound this one.
+		for item := range strings.SplitSeq(cursor, ",") {
+			c, err := millrace.ParseCursor(item)
+			if err != nil {
+				r.faults = append(r.faults, err)
+				return
+			}
+			for _, p := range c.Pieces {
+				r.add(p.Topic, nil)
+				delete(r.held, p.Topic)
+				if p.Attached {
+					r.held[p.Topic] = p.Position
+				}
 			}
 		}
 	}
