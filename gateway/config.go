@@ -26,7 +26,8 @@ type Config struct {
 	Slice      int // sessions that are written to before another topic has its turn; default 256
 	Replays    int // reads from the broker's log under way at a time; default 32
 
-	Linger time.Duration // how long a topic stays subscribed at the broker without a session; default 10 s
+	Linger        time.Duration // how long a topic stays subscribed at the broker without a session; default 10 s
+	MaxIdleTopics int           // topics that stay so at a time, or whoever comes and goes could make any number; default 10,000
 
 	// SealKey is shared by all gateways, so that a session keeps its identity when it comes back to another. At least 16
 	// bytes. Default: a random key, which no other gateway has.
@@ -50,6 +51,7 @@ func (c Config) withDefaults() Config {
 	setDefault(&c.Slice, 256)
 	setDefault(&c.Replays, 32)
 	setDefault(&c.Linger, 10*time.Second)
+	setDefault(&c.MaxIdleTopics, 10_000)
 	if c.Log == nil {
 		c.Log = slog.Default()
 	}
@@ -83,6 +85,7 @@ func (c Config) Validate() error {
 		{"BatchBytes", c.BatchBytes},
 		{"Slice", c.Slice},
 		{"Replays", c.Replays},
+		{"MaxIdleTopics", c.MaxIdleTopics},
 	} {
 		if f.value < 0 {
 			faults = append(faults, fmt.Errorf("%s is %d; it can't be negative", f.name, f.value))

@@ -47,6 +47,7 @@ type Gateway struct {
 
 	mu       sync.RWMutex
 	topics   map[string]*topic
+	idle     int // of topics, that no audience holds
 	sessions map[string]*Session
 }
 

@@ -188,6 +188,39 @@ func TestAnIdleTopicStaysForTheLingerTime(t *testing.T) {
 	})
 }
 
+func TestOnlySoManyIdleTopicsStay(t *testing.T) {
+	in(t, gateway.Config{MaxIdleTopics: 3}, func(h *house) {
+		names := texts(0, 10)
+		subscribed := func() (n int) {
+			for _, topic := range names {
+				if h.broker.Subscribed(topic) {
+					n++
+				}
+			}
+			return n
+		}
+		p := h.join(h.wire, "a")
+		for round := range 3 {
+			for _, topic := range names {
+				p.Session.Do(h.Context(), 1, gateway.Subscribe{Topic: topic})
+				h.broker.Put(topic, "x")
+				p.Session.Do(h.Context(), 2, gateway.Unsubscribe{Topic: topic})
+			}
+			h.settle()
+			if n := subscribed(); n != 3 {
+				h.Errorf("round %d: %d topics that nobody holds are subscribed", round, n)
+			}
+		}
+		h.elapse(time.Minute)
+		if n := subscribed(); n != 0 {
+			h.Errorf("%d are still held after the linger time", n)
+		}
+		h.broker.Put("a", "1")
+		h.settle()
+		p.CheckHead(h, "a")
+	})
+}
+
 func TestUnsubscribingAndSubscribingAgainIsClean(t *testing.T) {
 	wires(t, gateway.Config{Linger: time.Second}, func(h *house, w *gateway.Wire) {
 		p := h.join(w)

@@ -174,17 +174,34 @@ func (g *Gateway) acquire(name string) (*topic, *millrace.Error) {
 			return nil, millrace.Errorf(millrace.ReasonUnavailable, "the broker can't be reached").WithCause(err)
 		}
 		g.topics[t.name] = t
+	} else if t.audiences == 0 {
+		g.idle--
 	}
 	t.audiences++
 	return t, nil
 }
 
-// release gives the topic back. It stays subscribed for the linger time, so that those who come back find its tail.
+// release gives the topic back. It stays subscribed for the linger time, so that those who come back find its tail,
+// unless too many do.
 func (g *Gateway) release(t *topic) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	t.audiences--
 	t.idleSince = g.clock.Load()
+	if t.audiences > 0 || g.topics[t.name] != t {
+		return
+	}
+	g.idle++
+	if g.idle > g.config.MaxIdleTopics {
+		g.abandon(t)
+	}
+}
+
+// abandon lets go of an idle topic. The caller holds g.mu.
+func (g *Gateway) abandon(t *topic) {
+	g.idle--
+	delete(g.topics, t.name)
+	g.upstream.Unsubscribe(t.name)
 }
 
 // sweep lets go of the topics that nobody held for the linger time.
@@ -192,10 +209,9 @@ func (g *Gateway) sweep(now int64) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	linger := int64(g.config.Linger.Seconds())
-	for name, t := range g.topics {
+	for _, t := range g.topics {
 		if t.audiences == 0 && now-t.idleSince >= linger {
-			delete(g.topics, name)
-			g.upstream.Unsubscribe(name)
+			g.abandon(t)
 		}
 	}
 }
