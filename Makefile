@@ -73,7 +73,7 @@ generate:
 checkgenerate:
 	@tmp=$$(mktemp -d) && trap 'rm -rf "$$tmp"' EXIT && \
 	$(BUF) generate --output "$$tmp" && \
-	diff -ru --exclude='*.proto' --exclude='*.binpb' --exclude='*_test.go' proto "$$tmp/proto" || \
+	diff -ru --exclude='*.proto' --exclude='*.binpb' --exclude='*_test.go' proto/millrace "$$tmp/proto/millrace" || \
 	{ echo 'The generated code is stale: run "make generate" and commit the result.' >&2; exit 1; }
 
 # Fails if the protos break the style, are not formatted, or break peers that were built against the baseline.
