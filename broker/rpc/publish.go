@@ -119,7 +119,11 @@ func (p *publishing) read() {
 
 func (p *publishing) write() {
 	c := p.call
-	if !c.send(&millracev1.PublishStreamResponse{Window: uint32(p.intake.maxEvents)}) {
+	if !c.send(&millracev1.PublishStreamResponse{
+		Window:          uint32(p.intake.maxEvents),
+		MaxEventBytes:   uint32(c.server.config.MaxEventBytes),
+		MaxMessageBytes: uint32(c.server.config.MaxMessageBytes),
+	}) {
 		return
 	}
 	var count uint64 // events acked

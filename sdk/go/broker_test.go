@@ -417,3 +417,37 @@ func TestACursorOfManyTopicsResumes(t *testing.T) {
 		t.Errorf("a cursor with an empty piece: %v", err)
 	}
 }
+
+func TestAnEventThatIsTooLargeIsRefusedAloneByItsPublisher(t *testing.T) {
+	b := startBroker(t, "127.0.0.1:0", newLog(t), rpc.Config{MaxEventBytes: 20_000, MaxMessageBytes: 40_000})
+	p := publisher(t, dial(t, b.target))
+	text := func(n int) string { return strings.Repeat("1", n) }
+	sent := []*millrace.Event{
+		{Topic: "a", Data: []byte(text(20_000))},
+		{Topic: "a", Data: []byte(text(20_000))}, // the two don't fit into one message
+		{Topic: "a", Data: []byte(text(20_001))},
+		{Topic: "a", Data: []byte(text(100_000))},
+		{Topic: "a", Data: []byte("1"), Headers: []millrace.Header{{Name: "h", Value: text(100_000)}}},
+		{Topic: "a", Data: []byte("1")},
+	}
+	var pending []*sdk.Pending
+	for _, e := range sent {
+		one, err := p.Publish(t.Context(), millrace.Publish{Event: e})
+		if err != nil {
+			t.Fatal(err)
+		}
+		pending = append(pending, one)
+	}
+	if err := p.Flush(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	for i, one := range pending {
+		_, err := one.Ack(t.Context())
+		switch refused := i >= 2 && i <= 4; {
+		case !refused && err != nil:
+			t.Errorf("event %d: %v", i, err)
+		case refused && (err == nil || millrace.AsError(err).Reason != millrace.ReasonTooLarge):
+			t.Errorf("event %d, which is too large: %v", i, err)
+		}
+	}
+}

@@ -2,10 +2,12 @@ package sdk
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"time"
 
 	"google.golang.org/grpc"
+	"google.golang.org/protobuf/proto"
 
 	"github.com/millrace-dev/millrace"
 	millracev1 "github.com/millrace-dev/millrace/proto/millrace/v1"
@@ -15,6 +17,11 @@ import (
 const (
 	// maxInFlight bounds the events of a publisher that are not acked, sent or not.
 	maxInFlight = 1024
+
+	// requestOverhead is more than what a request has beside its events, and eventOverhead what each has in it beside
+	// itself.
+	requestOverhead = 16
+	eventOverhead   = 8
 
 	// One request of a publish stream carries what has gathered, up to these bounds, give or take an event.
 	eventsPerRequest = 128
@@ -38,6 +45,8 @@ type Publisher struct {
 	sent    int           // protected by mu; how many of them went out on the stream at hand
 	acked   uint64        // protected by mu; events of the stream at hand that were acked
 	window  int           // protected by mu; how many may be out on the stream at hand
+	event   int           // protected by mu; largest data that the broker takes, in bytes; 0: not known
+	message int           // protected by mu; largest request that it takes, in bytes; 0: not known
 	wake    chan struct{} // signalled when there may be something to send
 	changed chan struct{} // protected by mu; closed and replaced when flying gets shorter
 }
@@ -125,20 +134,16 @@ func (p *Publisher) Publish(ctx context.Context, publish millrace.Publish) (*Pen
 // Flush waits until all events that were sent before are answered, or ctx ends. What the answers are is in each Pending.
 func (p *Publisher) Flush(ctx context.Context) error {
 	p.mu.Lock()
-	var last *Pending
-	if n := len(p.flying); n > 0 {
-		last = p.flying[n-1]
-	}
+	flying := slices.Clone(p.flying)
 	p.mu.Unlock()
-	if last == nil {
-		return nil
+	for _, pending := range flying {
+		select {
+		case <-pending.done:
+		case <-ctx.Done():
+			return endOf(ctx)
+		}
 	}
-	select {
-	case <-last.done: // acks come in order
-		return nil
-	case <-ctx.Done():
-		return endOf(ctx)
-	}
+	return nil
 }
 
 // Close ends the publisher and waits until nothing of it runs. Of events that are still on their way nothing is known
@@ -175,7 +180,7 @@ func (p *Publisher) session(ctx context.Context) error {
 		return err
 	}
 	p.mu.Lock()
-	p.sent, p.acked, p.window = 0, 0, 0
+	p.sent, p.acked, p.window, p.event, p.message = 0, 0, 0, 0, 0
 	p.mu.Unlock()
 	var sender sync.WaitGroup
 	sender.Go(func() { p.send(ctx, stream) })
@@ -230,6 +235,8 @@ func (p *Publisher) take(response *millracev1.PublishStreamResponse, leaving boo
 	if leaving {
 		p.window = 0
 	}
+	p.event = max(p.event, int(response.GetMaxEventBytes()))
+	p.message = max(p.message, int(response.GetMaxMessageBytes()))
 	acks := response.GetAcks()
 	switch {
 	case len(acks) == 0:
@@ -245,9 +252,14 @@ func (p *Publisher) take(response *millracev1.PublishStreamResponse, leaving boo
 	p.flying = p.flying[len(acks):]
 	p.sent -= len(acks)
 	p.acked += uint64(len(acks))
+	p.shortened()
+	return p.sent, nil
+}
+
+// shortened tells those who wait for room that flying got shorter. p.mu is held.
+func (p *Publisher) shortened() {
 	close(p.changed)
 	p.changed = make(chan struct{})
-	return p.sent, nil
 }
 
 // send sends what the window lets through until the stream ends. If sending fails, receiving tells why.
@@ -275,11 +287,43 @@ func (p *Publisher) next() *millracev1.PublishStreamRequest {
 		return nil
 	}
 	request := &millracev1.PublishStreamRequest{Sequence: p.acked + uint64(p.sent) + 1}
-	for size := 0; n > 0 && len(request.Events) < eventsPerRequest && size < bytesPerRequest; n-- {
-		pending := p.flying[p.sent]
-		request.Events = append(request.Events, wire.NewEvent(pending.publish))
-		size += len(pending.publish.Event.Data)
+	for size := requestOverhead; n > 0 && len(request.Events) < eventsPerRequest && size < bytesPerRequest; n-- {
+		m := wire.NewEvent(p.flying[p.sent].publish)
+		more := eventOverhead + proto.Size(m)
+		if err := p.tooLarge(m, requestOverhead+more); err != nil {
+			p.refuse(err)
+			continue
+		}
+		if p.message > 0 && size+more > p.message && len(request.Events) > 0 {
+			break
+		}
+		request.Events = append(request.Events, m)
+		size += more
 		p.sent++
 	}
+	if len(request.Events) == 0 {
+		return nil
+	}
 	return request
+}
+
+// tooLarge reports why the broker would not take an event in a request of its own, of so many bytes. Sent all the same
+// it could end the stream, and with it the publisher. p.mu is held.
+func (p *Publisher) tooLarge(m *millracev1.NewEvent, bytes int) *millrace.Error {
+	switch data := len(m.GetData()); {
+	case p.event > 0 && data > p.event:
+		return millrace.Errorf(millrace.ReasonTooLarge, "the event's data has %d bytes; the broker takes at most %d", data, p.event)
+	case p.message > 0 && bytes > p.message:
+		return millrace.Errorf(millrace.ReasonTooLarge, "the event takes a message of %d bytes; the broker takes at most %d", bytes, p.message)
+	}
+	return nil
+}
+
+// refuse answers the event that is next to be sent. p.mu is held.
+func (p *Publisher) refuse(err *millrace.Error) {
+	pending := p.flying[p.sent]
+	p.flying = slices.Delete(p.flying, p.sent, p.sent+1)
+	pending.settle(millrace.Ack{Topic: pending.publish.Event.Topic, Err: err}, err)
+	p.shortened()
+	signal(p.wake) // the window may let others through now
 }

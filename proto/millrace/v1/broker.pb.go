@@ -180,9 +180,14 @@ type PublishStreamResponse struct {
 	// and again when it changes; 0 is unchanged.
 	Window uint32 `protobuf:"varint,3,opt,name=window,proto3" json:"window,omitempty"`
 	// The stream will end: send nothing further on it and open another; what is in flight will still be acked.
-	Goaway        *Goaway `protobuf:"bytes,4,opt,name=goaway,proto3" json:"goaway,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	Goaway *Goaway `protobuf:"bytes,4,opt,name=goaway,proto3" json:"goaway,omitempty"`
+	// The largest event that the broker takes, in bytes of data. It comes with the first message. A larger one is refused
+	// by its ack or, if the broker can't read its message, ends the stream: a publisher answers it itself.
+	MaxEventBytes uint32 `protobuf:"varint,5,opt,name=max_event_bytes,json=maxEventBytes,proto3" json:"max_event_bytes,omitempty"`
+	// The largest PublishStreamRequest that the broker takes, in bytes. It comes with the first message.
+	MaxMessageBytes uint32 `protobuf:"varint,6,opt,name=max_message_bytes,json=maxMessageBytes,proto3" json:"max_message_bytes,omitempty"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
 }
 
 func (x *PublishStreamResponse) Reset() {
@@ -243,10 +248,25 @@ func (x *PublishStreamResponse) GetGoaway() *Goaway {
 	return nil
 }
 
+func (x *PublishStreamResponse) GetMaxEventBytes() uint32 {
+	if x != nil {
+		return x.MaxEventBytes
+	}
+	return 0
+}
+
+func (x *PublishStreamResponse) GetMaxMessageBytes() uint32 {
+	if x != nil {
+		return x.MaxMessageBytes
+	}
+	return 0
+}
+
 // SubscribeRequest asks for the events of topics.
 type SubscribeRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The topics and where each begins. A topic may stand once.
+	// The topics and where each begins. A topic may stand once. The broker numbers them by updates' alias, from 1 on: the
+	// topics of the cursor first, in its order, then those that stand only here, in this order.
 	Subscriptions []*Subscription `protobuf:"bytes,1,rep,name=subscriptions,proto3" json:"subscriptions,omitempty"`
 	// A cursor from any door: each of its topics is subscribed from its position. A subscription to one of them adds its
 	// options and, where it has a start, overrides the cursor. The cursor's seal is not looked at.
@@ -777,12 +797,14 @@ const file_millrace_v1_broker_proto_rawDesc = "" +
 	"\x04acks\x18\x01 \x03(\v2\x10.millrace.v1.AckR\x04acks\"a\n" +
 	"\x14PublishStreamRequest\x12\x1a\n" +
 	"\bsequence\x18\x01 \x01(\x04R\bsequence\x12-\n" +
-	"\x06events\x18\x02 \x03(\v2\x15.millrace.v1.NewEventR\x06events\"\x9e\x01\n" +
+	"\x06events\x18\x02 \x03(\v2\x15.millrace.v1.NewEventR\x06events\"\xf2\x01\n" +
 	"\x15PublishStreamResponse\x12\x1a\n" +
 	"\bsequence\x18\x01 \x01(\x04R\bsequence\x12$\n" +
 	"\x04acks\x18\x02 \x03(\v2\x10.millrace.v1.AckR\x04acks\x12\x16\n" +
 	"\x06window\x18\x03 \x01(\rR\x06window\x12+\n" +
-	"\x06goaway\x18\x04 \x01(\v2\x13.millrace.v1.GoawayR\x06goaway\"k\n" +
+	"\x06goaway\x18\x04 \x01(\v2\x13.millrace.v1.GoawayR\x06goaway\x12&\n" +
+	"\x0fmax_event_bytes\x18\x05 \x01(\rR\rmaxEventBytes\x12*\n" +
+	"\x11max_message_bytes\x18\x06 \x01(\rR\x0fmaxMessageBytes\"k\n" +
 	"\x10SubscribeRequest\x12?\n" +
 	"\rsubscriptions\x18\x01 \x03(\v2\x19.millrace.v1.SubscriptionR\rsubscriptions\x12\x16\n" +
 	"\x06cursor\x18\x02 \x01(\tR\x06cursor\"B\n" +

@@ -883,7 +883,7 @@ func (x *HeaderMatch) GetValues() []string {
 type Subscription struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The number that stands for the subscription on a link. The peer chooses it, from 1 to 2147483647, and does not use
-	// it again on that link. Subscribe ignores it: there the broker numbers the subscriptions.
+	// it again on that link. Subscribe ignores it: there the broker numbers the subscriptions in their order.
 	Alias uint32 `protobuf:"varint,1,opt,name=alias,proto3" json:"alias,omitempty"`
 	// A topic, or a pattern: a segment * stands for any one segment, a last segment ** for one or more.
 	Topic string `protobuf:"bytes,2,opt,name=topic,proto3" json:"topic,omitempty"`
