@@ -230,6 +230,25 @@ func TestATopicThatTheBrokerRefusesEndsItsSubscriptionsAndCanBeTriedAgain(t *tes
 	})
 }
 
+func TestARefusalThatNobodyWasThereToHearIsNotToldToWhoComesLater(t *testing.T) {
+	in(t, gateway.Config{}, func(h *house) {
+		first := h.join(h.wire, "a")
+		h.settle()
+		h.cut(first)
+		h.broker.Deny("a", millrace.Errorf(millrace.ReasonFull, "too many topics"))
+		h.settle()
+		h.broker.Deny("a", nil)
+		late := h.join(h.wire, "a")
+		h.settle()
+		h.broker.Put("a", "1")
+		h.settle()
+		late.CheckHead(h, "a")
+		if told := gatewaytest.Frames[gateway.Unsubscribed](late); len(told) > 0 {
+			h.Errorf("told %+v", told)
+		}
+	})
+}
+
 func TestARefusalLeavesNoOldPositionInTheCursorsThatAreToldMeanwhile(t *testing.T) {
 	in(t, gateway.Config{Loops: 1}, func(h *house) {
 		for range 300 {

@@ -148,6 +148,13 @@ func (t *topic) verified() bool {
 	return t.attached
 }
 
+// over reports whether the upstream refused the topic.
+func (t *topic) over() bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.refused != nil
+}
+
 func (t *topic) watch(a *audience) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -167,6 +174,10 @@ func (g *Gateway) acquire(name string) (*topic, *millrace.Error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	t := g.topics[name]
+	if t != nil && t.audiences == 0 && t.over() { // nobody was there to hear of it: let the upstream say again
+		g.abandon(t)
+		t = nil
+	}
 	if t == nil {
 		name = strings.Clone(name) // or it would keep the URL that it was cut from in memory, and the token in it
 		t = &topic{name: name, tail: tail{first: 1, run: 1, maxEntries: g.config.TailEvents, maxBytes: g.config.TailBytes}}
