@@ -207,6 +207,23 @@ func TestEveryBadOriginOfAListIsReportedAtOnce(t *testing.T) {
 	}
 }
 
+func TestADefaultPortInTheListIsTheOriginWithoutIt(t *testing.T) {
+	origins, err := httpapi.NewOrigins([]string{"https://app.example.com:443", "http://*.example.org:80", "https://other.example.com:80"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for origin, want := range map[string]bool{
+		"https://app.example.com": true, "http://a.example.org": true,
+		"http://app.example.com": false, "https://a.example.org": false, "https://other.example.com": false, "https://other.example.com:80": true,
+	} {
+		r := httptest.NewRequest(http.MethodGet, "http://gateway/v1/ws", nil)
+		r.Header.Set("Origin", origin)
+		if got := origins.Allows(r); got != want {
+			t.Errorf("%s: got %v", origin, got)
+		}
+	}
+}
+
 func TestAnyOriginIsAllowedOnlyByAStar(t *testing.T) {
 	r := httptest.NewRequest(http.MethodGet, "http://gateway/", http.NoBody)
 	r.Header.Set("Origin", "https://anywhere.example")

@@ -37,14 +37,25 @@ func NewOrigins(list []string) (*Origins, error) {
 		case err != nil || u.Scheme == "" || u.Host == "" || item != u.Scheme+"://"+u.Host:
 			faults = append(faults, fmt.Errorf("origin %q: want scheme://host or scheme://host:port and nothing behind it", item))
 		case strings.HasPrefix(u.Host, "*."):
-			o.suffixes = append(o.suffixes, suffix{scheme: strings.ToLower(u.Scheme), domain: strings.ToLower(u.Host[1:])})
+			o.suffixes = append(o.suffixes, suffix{scheme: strings.ToLower(u.Scheme), domain: strings.ToLower(withoutDefaultPort(u)[1:])})
 		case strings.Contains(u.Host, "*"):
 			faults = append(faults, fmt.Errorf("origin %q: * can only stand for the beginning of a host, as in https://*.example.com", item))
 		default:
-			o.exact[strings.ToLower(item)] = true
+			o.exact[strings.ToLower(u.Scheme+"://"+withoutDefaultPort(u))] = true
 		}
 	}
 	return o, errors.Join(faults...)
+}
+
+// withoutDefaultPort returns a URL's host as browsers write it in Origin: without a port that its scheme implies.
+func withoutDefaultPort(u *url.URL) string {
+	switch u.Scheme {
+	case "http":
+		return strings.TrimSuffix(u.Host, ":80")
+	case "https":
+		return strings.TrimSuffix(u.Host, ":443")
+	}
+	return u.Host
 }
 
 // Allows reports whether the page that sent a request may.
