@@ -44,10 +44,39 @@ func (c codec) Unmarshal(data mem.BufferSlice, v any) error {
 		in.refusal = millrace.Errorf(millrace.ReasonTooLarge, "the message has %d bytes; at most %d are allowed", n, in.limit)
 		return nil
 	}
-	if err := c.fallback.Unmarshal(data, in.message); err != nil {
+	whole := data.MaterializeToBuffer(mem.DefaultBufferPool())
+	defer whole.Free()
+	if !fewFields(whole.ReadOnlyData()) {
+		in.refusal = millrace.Errorf(millrace.ReasonTooLarge, "the message has more than %d elements", maxFields)
+		return nil
+	}
+	if err := c.fallback.Unmarshal(mem.BufferSlice{whole}, in.message); err != nil {
 		in.refusal = millrace.Errorf(millrace.ReasonBadRequest, "the message can't be read as protobuf of its type").WithCause(err)
 	}
 	return nil
+}
+
+// maxFields bounds the elements of a message. An empty one has two bytes on the wire and some hundred in memory, so that
+// the bytes alone bound little.
+const maxFields = 64 << 10
+
+// fewFields reports whether a message has no more elements than allowed. One that can't be read has.
+func fewFields(b []byte) bool {
+	const smallest = 2 // a tag and a value or length
+	if len(b) <= smallest*maxFields {
+		return true
+	}
+	for n := 0; len(b) > 0; n++ {
+		size := 0
+		if _, _, size = protowire.ConsumeField(b); size < 0 {
+			return true
+		}
+		if n == maxFields {
+			return false
+		}
+		b = b[size:]
+	}
+	return true
 }
 
 // incoming is a message that is to be read, and then what was wrong with it.

@@ -302,3 +302,21 @@ func TestTheWindowCountsAllThatAnEventHolds(t *testing.T) {
 		}
 	}
 }
+
+// TestAMessageOfNothingButElementsIsRefused sends what has four megabytes on the wire and would have 500 when read.
+func TestAMessageOfNothingButElementsIsRefused(t *testing.T) {
+	f := serve(t, rpc.Config{})
+	m := &millracev1.PublishRequest{Events: make([]*millracev1.NewEvent, 2<<20-16)}
+	empty := &millracev1.NewEvent{}
+	for i := range m.Events {
+		m.Events[i] = empty
+	}
+	_, err := f.client().Publish(f.ctx, m)
+	refused(t, err, millrace.ReasonTooLarge)
+	if e := wire.ParseStatus(err); !strings.Contains(e.Message, "elements") {
+		t.Errorf("refused after it was read: %v", e)
+	}
+	l := f.join(f.client())
+	l.send(subscribe(1, "a", millrace.Start{}))
+	l.attached(1, "a")
+}
