@@ -5,6 +5,7 @@ import (
 	"context"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/millrace-dev/millrace"
 )
@@ -85,12 +86,21 @@ func (r *replays) work() {
 		if !ok {
 			return
 		}
-		page, err := r.gateway.upstream.History(r.ctx, job.topic, millrace.Range{Start: job.start, MaxBytes: r.gateway.config.BatchBytes})
+		page, err := r.fetch(job)
 		if err != nil {
 			r.warn(job.topic, err)
 		}
 		job.loop.post(call(func() { job.to.take(page, err) }))
 	}
+}
+
+// replayTimeout bounds one read, so that a broker which does not answer can't hold all replays for good.
+const replayTimeout = 30 * time.Second
+
+func (r *replays) fetch(job replay) (millrace.Page, error) {
+	ctx, cancel := context.WithTimeout(r.ctx, replayTimeout)
+	defer cancel()
+	return r.gateway.upstream.History(ctx, job.topic, millrace.Range{Start: job.start, MaxBytes: r.gateway.config.BatchBytes})
 }
 
 // warn logs a failure, one of each second's: a log that is away fails everyone's reads.
