@@ -24,8 +24,8 @@ func FuzzEvent(f *testing.F) {
 	f.Add("a", "\ufeff", "", []byte(": comment"))
 	wire := ssegateway.NewWire(0)
 	f.Fuzz(func(t *testing.T, topic, name, contentType string, data []byte) {
-		if millrace.ValidateTopic(topic) != nil {
-			t.Skip("not a topic")
+		if millrace.ValidateTopic(topic) != nil || topic == "b" { // which is the session's other topic
+			return
 		}
 		e := &millrace.Event{Topic: topic, Position: millrace.Position{Offset: 7, Mark: 9}, Name: name, ContentType: contentType, Data: data}
 		before := &millrace.Event{Topic: topic, Position: millrace.Position{Offset: 6, Mark: 8}, Data: []byte("before")}
