@@ -1,11 +1,14 @@
 // Package wsgateway is the way in by WebSocket: GET /v1/ws, for browsers and whatever else speaks RFC 6455.
 //
-// gorilla/websocket does the handshake and reads. It never writes: what a session says is framed by this package's
-// [Wires], once for everyone who gets it, and written by the session's loop. After the handshake nothing of net/http is
-// kept, and a connection costs one goroutine, which waits to read.
+// gorilla/websocket does the handshake. From then on the package frames and unframes by itself: what a session says is
+// framed by its [Wires] once for everyone who gets it, and only the session's loop may write, whereas the library answers
+// pings and bad frames on its own and frames for each connection anew; and its reading half takes as much memory as all
+// the rest of an idle connection. Nothing of net/http is kept either. A connection costs one goroutine, which waits to
+// read.
 package wsgateway
 
 import (
+	"bytes"
 	"context"
 	"net/http"
 	"strings"
@@ -40,9 +43,6 @@ type Handler struct {
 
 	readers socket.Readers
 }
-
-// readBuffer is the size of a connection's read buffer, in bytes: enough for a small command, little enough to have many.
-const readBuffer = 256
 
 // New returns the handler of a gateway that was made with the wires. Close ends it.
 func New(c Config, g *gateway.Gateway, wires Wires, auth gateway.Authenticator) *Handler {
@@ -86,12 +86,22 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		h.readers.Leave()
 		return
 	}
-	s, refusal := p.open(opening, refusal)
+	refusal = p.open(opening, refusal)
 	// What has to be done once is done here, so that the goroutine which stays never needs a larger stack for it.
 	go func() {
 		defer h.readers.Leave()
-		p.serve(s, refusal)
+		p.serve(refusal)
 	}()
+}
+
+// message returns an empty buffer, which goes back to messages.
+func (h *Handler) message() *bytes.Buffer {
+	b, ok := h.messages.Get().(*bytes.Buffer)
+	if !ok {
+		return new(bytes.Buffer)
+	}
+	b.Reset()
+	return b
 }
 
 // opening reads what the peer wants and may. Errors are told after the handshake, for a page can't see how one failed.
@@ -114,11 +124,8 @@ func (h *Handler) upgrade(w http.ResponseWriter, r *http.Request, protocol strin
 	if protocol != "" {
 		header.Set("Sec-WebSocket-Protocol", protocol)
 	}
-	over := &takeover{ResponseWriter: w}
 	upgrader := websocket.Upgrader{
-		ReadBufferSize:  readBuffer,
-		WriteBufferSize: 1,                                        // it does not write; without a size it would keep 4 KiB for it
-		CheckOrigin:     func(*http.Request) bool { return true }, // was checked above
+		CheckOrigin: func(*http.Request) bool { return true }, // was checked above
 		Error: func(w http.ResponseWriter, _ *http.Request, status int, reason error) {
 			err := millrace.Errorf(millrace.ReasonBadRequest, "%v", reason)
 			if status >= http.StatusInternalServerError {
@@ -127,17 +134,17 @@ func (h *Handler) upgrade(w http.ResponseWriter, r *http.Request, protocol strin
 			httpapi.WriteError(w, err)
 		},
 	}
-	ws, err := upgrader.Upgrade(over, r, header)
+	ws, err := upgrader.Upgrade(w, r, header)
 	if err != nil {
 		return nil
 	}
-	over.conn.mute = true
-	transport, err := socket.New(over.conn.Conn, h.config.Socket)
+	conn := ws.NetConn() // the rest of the library's connection is let go
+	transport, err := socket.New(conn, h.config.Socket)
 	if err != nil {
-		_ = over.conn.Close() // the peer is gone already
+		_ = conn.Close() // the peer is gone already
 		return nil
 	}
-	p := &peer{handler: h, conn: over.conn, ws: ws, transport: transport, form: formJSON(), wire: h.wires.JSON}
+	p := &peer{handler: h, conn: conn, transport: transport, form: formJSON(), wire: h.wires.JSON}
 	if protocol == ProtocolProtobuf {
 		p.form, p.wire = formProtobuf(), h.wires.Protobuf
 	}

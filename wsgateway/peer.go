@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"net"
 
 	"github.com/gorilla/websocket"
 
@@ -17,28 +18,34 @@ import (
 // peer is the reading half of one connection. One goroutine runs it until the end.
 type peer struct {
 	handler   *Handler
-	conn      *muted
-	ws        *websocket.Conn
+	conn      net.Conn
 	transport *socket.Conn
 	wire      *gateway.Wire
 	form      form // of the wire, and of the messages that the peer may send
+	session   *gateway.Session
+	reader    reader
 }
 
 // open opens the session, unless the peer is refused already.
-func (p *peer) open(o gateway.Opening, refusal *millrace.Error) (*gateway.Session, *millrace.Error) {
+func (p *peer) open(o gateway.Opening, refusal *millrace.Error) *millrace.Error {
 	if refusal != nil {
-		return nil, refusal
+		return refusal
 	}
 	s, err := p.handler.gateway.Open(o, p.wire, p.transport)
-	return s, millrace.AsError(err)
+	if err != nil {
+		return millrace.AsError(err)
+	}
+	p.session = s
+	p.reader = reader{source: p.conn, most: uint64(p.handler.gateway.MaxFrameBytes()), control: p.control}
+	return nil
 }
 
 // serve reads until the connection ends, if there is a session, or tells the peer why there is none.
-func (p *peer) serve(s *gateway.Session, refusal *millrace.Error) {
+func (p *peer) serve(refusal *millrace.Error) {
 	defer p.conn.Close() // whatever it fails with, the connection is gone
 	if refusal == nil {
-		p.read(s)
-		s.Gone()
+		p.read()
+		p.session.Gone()
 		return
 	}
 	if p.transport.Write(p.form.appendRefusal(nil, httpapi.Advised(refusal))) != nil {
@@ -49,30 +56,18 @@ func (p *peer) serve(s *gateway.Session, refusal *millrace.Error) {
 }
 
 // read does what the peer says until it says no more.
-func (p *peer) read(s *gateway.Session) {
-	p.ws.SetReadLimit(int64(p.handler.gateway.MaxFrameBytes()))
-	p.ws.SetPongHandler(func(string) error {
-		s.Heard()
-		return nil
-	})
-	p.ws.SetPingHandler(func(payload string) error {
-		s.Heard()
-		s.Do(p.handler.ctx, 0, gateway.WirePing{Payload: []byte(payload)})
-		return nil
-	})
-	p.ws.SetCloseHandler(func(int, string) error { return nil }) // the session answers
+func (p *peer) read() {
 	for {
-		kind, message, err := p.ws.NextReader()
+		err := p.reader.wait()
 		if err == nil {
-			s.Heard()
-			err = p.obey(s, kind, message)
+			err = p.take()
 		}
 		if err != nil {
-			p.end(s, err)
+			p.end(err)
 			return
 		}
 		select {
-		case <-s.Done():
+		case <-p.session.Done():
 			p.drain()
 			return
 		default:
@@ -80,43 +75,55 @@ func (p *peer) read(s *gateway.Session) {
 	}
 }
 
-// obey runs one message of the peer. The error is that of reading it.
-func (p *peer) obey(s *gateway.Session, kind int, message io.Reader) error {
-	if kind != int(p.form.opcode) {
-		s.Refuse(0, millrace.Errorf(millrace.ReasonBadRequest, "this session's frames are %s messages", p.form.messages()))
-		return nil
-	}
-	b, ok := p.handler.messages.Get().(*bytes.Buffer)
-	if !ok {
-		b = new(bytes.Buffer)
-	}
-	defer p.handler.messages.Put(b)
-	b.Reset()
-	if _, err := b.ReadFrom(message); err != nil {
+// take reads and runs the peer's next message, or what comes in place of one.
+func (p *peer) take() error {
+	var message *bytes.Buffer
+	opcode, err := p.reader.next(func() *bytes.Buffer {
+		message = p.handler.message()
+		return message
+	})
+	if message == nil {
 		return err
 	}
-	id, c, refusal := p.form.decode(b.Bytes())
+	defer p.handler.messages.Put(message)
+	if err == nil {
+		p.session.Heard()
+		p.obey(opcode, message.Bytes())
+	}
+	return err
+}
+
+// control deals with the peer's ping or pong.
+func (p *peer) control(opcode byte, body []byte) {
+	p.session.Heard()
+	if opcode == websocket.PingMessage {
+		p.session.Do(p.handler.ctx, 0, gateway.WirePing{Payload: bytes.Clone(body)})
+	}
+}
+
+// obey runs one message of the peer.
+func (p *peer) obey(opcode byte, message []byte) {
+	if opcode != p.form.opcode {
+		p.session.Refuse(0, millrace.Errorf(millrace.ReasonBadRequest, "this session's frames are %s messages", p.form.messages()))
+		return
+	}
+	id, c, refusal := p.form.decode(message)
 	if refusal != nil {
-		s.Refuse(id, refusal)
-		return nil
+		p.session.Refuse(id, refusal)
+		return
 	}
 	ctx, cancel := context.WithTimeout(p.handler.ctx, p.handler.config.Timeout)
 	defer cancel()
-	s.Do(ctx, id, c)
-	return nil
+	p.session.Do(ctx, id, c)
 }
 
 // end ends a session whose reading ended: by the peer's close frame, by what it may not send, or with the connection.
-func (p *peer) end(s *gateway.Session, err error) {
-	said, closed := errors.AsType[*websocket.CloseError](err)
-	switch {
-	case closed && said.Code != websocket.CloseAbnormalClosure: // which nobody says: the library's word for a lost connection
-		s.End(nil)
-	case errors.Is(err, websocket.ErrReadLimit):
-		s.End(millrace.Errorf(millrace.ReasonTooLarge, "a frame may have at most %d bytes", p.handler.gateway.MaxFrameBytes()))
-	case p.conn.complained:
-		s.End(millrace.Errorf(millrace.ReasonBadRequest, "the peer broke the WebSocket protocol"))
-	default:
+func (p *peer) end(err error) {
+	if broken, ok := errors.AsType[*millrace.Error](err); ok {
+		p.session.End(broken)
+	} else if errors.Is(err, errClosed) {
+		p.session.End(nil)
+	} else {
 		return
 	}
 	p.drain()
@@ -125,5 +132,5 @@ func (p *peer) end(s *gateway.Session, err error) {
 // drain lets the last words arrive: a connection that is closed with bytes unread is reset, and the words with it. It ends
 // with the peer's end, or with the linger time after that of the session.
 func (p *peer) drain() {
-	_, _ = io.Copy(io.Discard, p.conn.Conn) // ends with an error or without: both are the end
+	_, _ = io.Copy(io.Discard, p.conn) // ends with an error or without: both are the end
 }
