@@ -2,7 +2,6 @@ package ssegateway
 
 import (
 	"bytes"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -59,8 +58,10 @@ const escape = "~"
 // events or those of EventSource (open, error) have it, or if it begins with escape itself. So no publisher can pass for
 // the gateway, and a name is told from an escaped one. What would end the line becomes a space.
 func eventName(name string) string {
-	name = strings.NewReplacer("\r\n", " ", "\n", " ", "\r", " ").Replace(name)
-	if name == "open" || strings.HasPrefix(name, escape) || slices.Contains(frame.Kinds(), name) {
+	if strings.ContainsAny(name, "\r\n") {
+		name = strings.NewReplacer("\r\n", " ", "\n", " ", "\r", " ").Replace(name)
+	}
+	if name == "open" || strings.HasPrefix(name, escape) || frame.IsKind(name) {
 		return escape + name
 	}
 	return name

@@ -71,7 +71,7 @@ func expectedName(name string) string {
 	switch {
 	case name == "":
 		return "message"
-	case name == "open", name[0] == '~', slices.Contains(frame.Kinds(), name):
+	case name == "open", name[0] == '~', frame.IsKind(name):
 		return "~" + name
 	}
 	return name

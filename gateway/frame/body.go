@@ -13,12 +13,14 @@ const (
 	KindGap   = "gap"
 )
 
-// Kinds returns the name of every kind of frame that a server may send, now or later.
-func Kinds() []string {
-	return []string{
-		"connected", "subscribed", "unsubscribed", KindEvent, KindGap, "advanced", "published", "history", "joined",
-		"members", "presence", "refreshed", "done", "error", "goaway", "pong", "heartbeat",
+// IsKind reports whether a name is that of a kind of frame which a server may send, now or later.
+func IsKind(name string) bool {
+	switch name {
+	case "connected", "subscribed", "unsubscribed", KindEvent, KindGap, "advanced", "published", "history", "joined",
+		"members", "presence", "refreshed", "done", "error", "goaway", "pong", "heartbeat":
+		return true
 	}
+	return false
 }
 
 // Kind returns the name of a frame's kind, "" for a [gateway.WirePong], which is not of these wires.

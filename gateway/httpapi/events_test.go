@@ -53,8 +53,8 @@ func TestABodyIsPublishedWithItsTypeAndItsNames(t *testing.T) {
 // DESIGN promise 6.
 func TestAPublishThatIsSentAgainIsStoredOnce(t *testing.T) {
 	h := build(t)
-	first := h.wants(200, `"offset":"1"`, "POST", events+"?id=m1", `1`)
-	again := h.wants(200, `"repeated":true`, "POST", events+"?id=m1", `1`)
+	first := h.wants(200, `"offset":"1"`, "POST", events+"?token=alice&id=m1", `1`)
+	again := h.wants(200, `"repeated":true`, "POST", events+"?token=alice&id=m1", `1`)
 	if mark := first[strings.Index(first, `"mark"`):strings.Index(first, `}`)]; !strings.Contains(again, mark) {
 		t.Errorf("first %s, then %s", first, again)
 	}
