@@ -6,20 +6,28 @@ import (
 	"unicode/utf8"
 )
 
-// MaxTopicBytes bounds a topic's name.
-const MaxTopicBytes = 255
+// MaxTopicBytes bounds a topic's name. A reserved topic that is named after another may have MaxReservedBytes, so that
+// every topic can have its own, such as "$presence:TOPIC".
+const (
+	MaxTopicBytes    = 255
+	MaxReservedBytes = MaxTopicBytes + 16
+)
 
 // ReservedPrefix starts the names of topics that only the broker publishes to.
 const ReservedPrefix = "$"
 
-// ValidateTopic reports whether name is a topic: 1 to 255 bytes of UTF-8, in non-empty segments joined by ":", without
+// ValidateTopic reports whether name is a topic: 1 to 255 bytes of UTF-8 (more if it is reserved, see MaxReservedBytes), in non-empty segments joined by ":", without
 // white space, control characters, "*", "," or "%". The error is a *Error with ReasonTopicInvalid.
 func ValidateTopic(name string) error {
+	limit := MaxTopicBytes
+	if Reserved(name) {
+		limit = MaxReservedBytes
+	}
 	switch {
 	case name == "":
 		return Errorf(ReasonTopicInvalid, "the topic is empty")
-	case len(name) > MaxTopicBytes:
-		return Errorf(ReasonTopicInvalid, "the topic has %d bytes; at most %d are allowed", len(name), MaxTopicBytes)
+	case len(name) > limit:
+		return Errorf(ReasonTopicInvalid, "the topic has %d bytes; at most %d are allowed", len(name), limit)
 	case name[0] == ':' || name[len(name)-1] == ':' || strings.Contains(name, "::"):
 		return Errorf(ReasonTopicInvalid, "topic %q has an empty segment", name)
 	}

@@ -20,6 +20,7 @@ func TestATopicIsSegmentsOfPlainText(t *testing.T) {
 	for _, topic := range []string{
 		"a", "chat:42", "user:alice@example.org", "größe:€", "$sessions", "a-b_c.d~e/f?g=h", "日本:東京", "\ufffd",
 		strings.Repeat("x", millrace.MaxTopicBytes),
+		"$presence:" + strings.Repeat("x", millrace.MaxTopicBytes),
 	} {
 		if err := millrace.ValidateTopic(topic); err != nil {
 			t.Errorf("topic %q: %v", topic, err)
@@ -28,6 +29,7 @@ func TestATopicIsSegmentsOfPlainText(t *testing.T) {
 	for _, topic := range []string{
 		"", ":", ":a", "a:", "a::b", "a b", "a\tb", "a\nb", "a\u00a0b", "a\x00", "a\u0085", "*", "a:*", "a:**", "a,b", "a%20b", "\xff", "a:\xc3",
 		strings.Repeat("x", millrace.MaxTopicBytes+1),
+		"$" + strings.Repeat("x", millrace.MaxReservedBytes),
 	} {
 		if err := millrace.ValidateTopic(topic); reasonOf(err) != millrace.ReasonTopicInvalid {
 			t.Errorf("topic %q: %v", topic, err)
@@ -136,7 +138,7 @@ func FuzzTopic(f *testing.F) {
 			}
 			return
 		}
-		if topic == "" || len(topic) > millrace.MaxTopicBytes || !utf8.ValidString(topic) || strings.ContainsAny(topic, " \t\r\n,*%\x00") {
+		if topic == "" || len(topic) > millrace.MaxReservedBytes || !utf8.ValidString(topic) || strings.ContainsAny(topic, " \t\r\n,*%\x00") {
 			t.Fatalf("%q is taken for a topic", topic)
 		}
 		p := millrace.Pattern(topic)

@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"context"
+	"crypto/rand"
 
 	"github.com/millrace-dev/millrace"
 )
@@ -18,7 +19,8 @@ type Publisher struct {
 	Session string // empty outside of a session
 }
 
-// principal scopes the ids of the publisher's events: its subject, or its session if it has none.
+// principal scopes the ids of the publisher's events: its subject, or its session if it has none. Who has neither is
+// nobody that could be recognised: a scope that all such strangers shared would take one's event for another's repeat.
 func (p Publisher) principal() string {
 	switch {
 	case p.Grant.Subject != "":
@@ -26,7 +28,7 @@ func (p Publisher) principal() string {
 	case p.Session != "":
 		return "session:" + p.Session
 	}
-	return "anonymous"
+	return "request:" + rand.Text()
 }
 
 // Publish stores one event for a peer. It takes ownership of the event and fills in its sender. Errors are
