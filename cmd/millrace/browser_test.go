@@ -135,6 +135,41 @@ func TestABrowserReceivesTheSameEventsOnWebSocketAndEventSource(t *testing.T) {
 	}
 }
 
+// A bare EventSource loses its gateway, comes back by itself to the one that takes its place, and has missed nothing.
+func TestABareEventSourceResumesByItself(t *testing.T) {
+	dev := start(t, "dev", "--listen", "127.0.0.1:0", "--grpc-listen", "127.0.0.1:0")
+	origin := "http://" + dev.addr("http")
+	b := start(t, "broker", "--listen", "127.0.0.1:0")
+	addr := freePort(t)
+	args := []string{"ssegateway", "--listen", addr, "--broker", b.addr("grpc"), "--anonymous", "--origins", origin}
+	gateway := start(t, args...)
+	broker := dialBroker(t, b.addr("grpc"))
+	tab := browse(t)
+	do(t, tab, chromedp.Navigate(origin+"/"))
+	ask(t, tab, chromedp.Evaluate[any](fmt.Sprintf(`(() => {
+		window.seen = [];
+		window.attached = 0;
+		const sse = new EventSource("http://%s/v1/events?topic=a:1&topic=b:1");
+		sse.addEventListener("subscribed", () => window.attached++);
+		sse.onmessage = m => window.seen.push(JSON.parse(m.data).n);
+	})()`, addr)))
+	await(t, tab, `window.attached === 2`)
+	publish(t, broker, "a:1", 0, 5)
+	await(t, tab, `window.seen.length === 5`)
+	gateway.kill()
+	publish(t, broker, "a:1", 5, 20)
+	start(t, args...)
+	await(t, tab, `window.attached === 4`)
+	publish(t, broker, "a:1", 25, 5)
+	await(t, tab, `window.seen.length >= 30`)
+	seen := ask(t, tab, chromedp.Evaluate[[]int](`window.seen`))
+	for i, n := range seen {
+		if n != i || len(seen) != 30 {
+			t.Fatalf("the page saw %v", seen)
+		}
+	}
+}
+
 // A newcomer chooses topics, connects, publishes, cuts the connection, and sees what was missed come back.
 func TestTheConsoleShowsEventsACutAndTheResume(t *testing.T) {
 	for _, transport := range []string{"ws", "sse"} {
