@@ -16,34 +16,33 @@ type outbox struct {
 // offerShared writes bytes that many sessions share, if the session is not blocked: all of them are then as good as
 // written. What the socket does not take is kept by reference, so they must be immutable.
 func (s *Session) offerShared(b []byte) bool {
-	if s.blocked || s.ending {
-		return false
+	rest, ok := s.try(b)
+	if len(rest) > 0 {
+		s.flush(rest)
 	}
-	n, err := s.transport.TryWrite(b)
-	if err != nil {
-		s.lost()
-		return false
-	}
-	if n < len(b) {
-		s.flush(b[n:])
-	}
-	return true
+	return ok
 }
 
 // offerCopy is offerShared for bytes that the caller goes on to use.
 func (s *Session) offerCopy(b []byte) bool {
+	rest, ok := s.try(b)
+	if len(rest) > 0 {
+		s.flush(slices.Clone(rest))
+	}
+	return ok
+}
+
+// try writes what the socket takes, if the session is not blocked, and returns what it does not take.
+func (s *Session) try(b []byte) (rest []byte, ok bool) {
 	if s.blocked || s.ending {
-		return false
+		return nil, false
 	}
 	n, err := s.transport.TryWrite(b)
 	if err != nil {
 		s.lost()
-		return false
+		return nil, false
 	}
-	if n < len(b) {
-		s.flush(slices.Clone(b[n:]))
-	}
-	return true
+	return b[n:], true
 }
 
 // write writes bytes for this session alone, or keeps them until the socket takes more. The caller gives them up. A
