@@ -67,8 +67,8 @@ func fewFields(b []byte) bool {
 		return true
 	}
 	for n := 0; len(b) > 0; n++ {
-		size := 0
-		if _, _, size = protowire.ConsumeField(b); size < 0 {
+		_, _, size := protowire.ConsumeField(b)
+		if size < 0 {
 			return true
 		}
 		if n == maxFields {

@@ -216,7 +216,7 @@ func TestADefaultPortInTheListIsTheOriginWithoutIt(t *testing.T) {
 		"https://app.example.com": true, "http://a.example.org": true,
 		"http://app.example.com": false, "https://a.example.org": false, "https://other.example.com": false, "https://other.example.com:80": true,
 	} {
-		r := httptest.NewRequest(http.MethodGet, "http://gateway/v1/ws", nil)
+		r := httptest.NewRequest(http.MethodGet, "http://gateway/v1/ws", http.NoBody)
 		r.Header.Set("Origin", origin)
 		if got := origins.Allows(r); got != want {
 			t.Errorf("%s: got %v", origin, got)
