@@ -1442,9 +1442,8 @@ type ConnectedFrame struct {
 	Session string `protobuf:"bytes,1,opt,name=session,proto3" json:"session,omitempty"`
 	// Who the peer is to the server; empty for an anonymous one.
 	Subject string `protobuf:"bytes,2,opt,name=subject,proto3" json:"subject,omitempty"`
-	// What proves, in a POST, that it comes from this session. Keep it to oneself.
-	Secret string `protobuf:"bytes,3,opt,name=secret,proto3" json:"secret,omitempty"`
-	// What the session's cursor begins with: its seal. The peer appends the piece of each topic, separated by commas.
+	// What the session's cursor begins with: its seal. The peer appends the piece of each topic, separated by commas. It
+	// also proves, in a POST, that it comes from this session: keep it to oneself.
 	Cursor string `protobuf:"bytes,4,opt,name=cursor,proto3" json:"cursor,omitempty"`
 	// How often the server pings or sends something else, in milliseconds.
 	PingIntervalMs uint32 `protobuf:"varint,5,opt,name=ping_interval_ms,json=pingIntervalMs,proto3" json:"ping_interval_ms,omitempty"`
@@ -1457,7 +1456,7 @@ type ConnectedFrame struct {
 	// When the grant ends, in milliseconds since 1970 UTC; 0 is never.
 	ExpiresMs int64 `protobuf:"varint,9,opt,name=expires_ms,json=expiresMs,proto3" json:"expires_ms,omitempty"`
 	// The session goes on from an earlier connection, with its id and its memberships.
-	Resumed       bool `protobuf:"varint,10,opt,name=resumed,proto3" json:"resumed,omitempty"`
+	Resumed       bool `protobuf:"varint,3,opt,name=resumed,proto3" json:"resumed,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1502,13 +1501,6 @@ func (x *ConnectedFrame) GetSession() string {
 func (x *ConnectedFrame) GetSubject() string {
 	if x != nil {
 		return x.Subject
-	}
-	return ""
-}
-
-func (x *ConnectedFrame) GetSecret() string {
-	if x != nil {
-		return x.Secret
 	}
 	return ""
 }
@@ -2377,11 +2369,9 @@ func (x *DoneFrame) GetCursor() string {
 	return ""
 }
 
-// PongFrame answers a ping.
+// PongFrame answers a ping; it has nothing to add.
 type PongFrame struct {
-	state protoimpl.MessageState `protogen:"open.v1"`
-	// The server's time, in milliseconds since 1970 UTC.
-	TimeMs        int64 `protobuf:"varint,1,opt,name=time_ms,json=timeMs,proto3" json:"time_ms,omitempty"`
+	state         protoimpl.MessageState `protogen:"open.v1"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2414,13 +2404,6 @@ func (x *PongFrame) ProtoReflect() protoreflect.Message {
 // Deprecated: Use PongFrame.ProtoReflect.Descriptor instead.
 func (*PongFrame) Descriptor() ([]byte, []int) {
 	return file_millrace_v1_client_proto_rawDescGZIP(), []int{24}
-}
-
-func (x *PongFrame) GetTimeMs() int64 {
-	if x != nil {
-		return x.TimeMs
-	}
-	return 0
 }
 
 // HeartbeatFrame is a sign of life; it has nothing to add.
@@ -2559,11 +2542,10 @@ const file_millrace_v1_client_proto_rawDesc = "" +
 	"\bposition\x18\x02 \x01(\v2\x15.millrace.v1.PositionR\bposition\"$\n" +
 	"\fRefreshFrame\x12\x14\n" +
 	"\x05token\x18\x01 \x01(\tR\x05token\"\v\n" +
-	"\tPingFrame\"\xbd\x02\n" +
+	"\tPingFrame\"\xa5\x02\n" +
 	"\x0eConnectedFrame\x12\x18\n" +
 	"\asession\x18\x01 \x01(\tR\asession\x12\x18\n" +
 	"\asubject\x18\x02 \x01(\tR\asubject\x12\x16\n" +
-	"\x06secret\x18\x03 \x01(\tR\x06secret\x12\x16\n" +
 	"\x06cursor\x18\x04 \x01(\tR\x06cursor\x12(\n" +
 	"\x10ping_interval_ms\x18\x05 \x01(\rR\x0epingIntervalMs\x12\x1d\n" +
 	"\n" +
@@ -2573,8 +2555,7 @@ const file_millrace_v1_client_proto_rawDesc = "" +
 	"max_topics\x18\b \x01(\rR\tmaxTopics\x12\x1d\n" +
 	"\n" +
 	"expires_ms\x18\t \x01(\x03R\texpiresMs\x12\x18\n" +
-	"\aresumed\x18\n" +
-	" \x01(\bR\aresumed\"\xbc\x01\n" +
+	"\aresumed\x18\x03 \x01(\bR\aresumed\"\xbc\x01\n" +
 	"\x0fSubscribedFrame\x12\x14\n" +
 	"\x05topic\x18\x01 \x01(\tR\x05topic\x121\n" +
 	"\bposition\x18\x02 \x01(\v2\x15.millrace.v1.PositionR\bposition\x12\x18\n" +
@@ -2633,9 +2614,8 @@ const file_millrace_v1_client_proto_rawDesc = "" +
 	"\n" +
 	"expires_ms\x18\x01 \x01(\x03R\texpiresMs\"#\n" +
 	"\tDoneFrame\x12\x16\n" +
-	"\x06cursor\x18\x01 \x01(\tR\x06cursor\"$\n" +
-	"\tPongFrame\x12\x17\n" +
-	"\atime_ms\x18\x01 \x01(\x03R\x06timeMs\"\x10\n" +
+	"\x06cursor\x18\x01 \x01(\tR\x06cursor\"\v\n" +
+	"\tPongFrame\"\x10\n" +
 	"\x0eHeartbeatFrameB?Z=github.com/millrace-dev/millrace/proto/millrace/v1;millracev1b\x06proto3"
 
 var (

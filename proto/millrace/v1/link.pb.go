@@ -1364,7 +1364,7 @@ type SessionCommand struct {
 	//
 	// Types that are valid to be assigned to Authority:
 	//
-	//	*SessionCommand_Secret
+	//	*SessionCommand_Seal
 	//	*SessionCommand_VerifiedSubject
 	//	*SessionCommand_Operator
 	Authority isSessionCommand_Authority `protobuf_oneof:"authority"`
@@ -1450,10 +1450,10 @@ func (x *SessionCommand) GetAuthority() isSessionCommand_Authority {
 	return nil
 }
 
-func (x *SessionCommand) GetSecret() string {
+func (x *SessionCommand) GetSeal() string {
 	if x != nil {
-		if x, ok := x.Authority.(*SessionCommand_Secret); ok {
-			return x.Secret
+		if x, ok := x.Authority.(*SessionCommand_Seal); ok {
+			return x.Seal
 		}
 	}
 	return ""
@@ -1542,9 +1542,9 @@ type isSessionCommand_Authority interface {
 	isSessionCommand_Authority()
 }
 
-type SessionCommand_Secret struct {
-	// The session's secret, from its connected frame.
-	Secret string `protobuf:"bytes,4,opt,name=secret,proto3,oneof"`
+type SessionCommand_Seal struct {
+	// The session's seal, from its connected frame.
+	Seal string `protobuf:"bytes,4,opt,name=seal,proto3,oneof"`
 }
 
 type SessionCommand_VerifiedSubject struct {
@@ -1557,7 +1557,7 @@ type SessionCommand_Operator struct {
 	Operator string `protobuf:"bytes,6,opt,name=operator,proto3,oneof"`
 }
 
-func (*SessionCommand_Secret) isSessionCommand_Authority() {}
+func (*SessionCommand_Seal) isSessionCommand_Authority() {}
 
 func (*SessionCommand_VerifiedSubject) isSessionCommand_Authority() {}
 
@@ -1965,12 +1965,12 @@ const file_millrace_v1_link_proto_rawDesc = "" +
 	"\x05error\x18\x02 \x01(\v2\x12.millrace.v1.ErrorH\x00R\x05error\x12$\n" +
 	"\x03ack\x18\x03 \x01(\v2\x10.millrace.v1.AckH\x00R\x03ack\x126\n" +
 	"\asession\x18\x04 \x01(\v2\x1a.millrace.v1.SessionResultH\x00R\asessionB\t\n" +
-	"\aoutcome\"\xa2\x03\n" +
+	"\aoutcome\"\x9e\x03\n" +
 	"\x0eSessionCommand\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12\x1a\n" +
 	"\asession\x18\x02 \x01(\tH\x00R\asession\x12\x1a\n" +
-	"\asubject\x18\x03 \x01(\tH\x00R\asubject\x12\x18\n" +
-	"\x06secret\x18\x04 \x01(\tH\x01R\x06secret\x12+\n" +
+	"\asubject\x18\x03 \x01(\tH\x00R\asubject\x12\x14\n" +
+	"\x04seal\x18\x04 \x01(\tH\x01R\x04seal\x12+\n" +
 	"\x10verified_subject\x18\x05 \x01(\tH\x01R\x0fverifiedSubject\x12\x1c\n" +
 	"\boperator\x18\x06 \x01(\tH\x01R\boperator\x120\n" +
 	"\x05frame\x18\a \x01(\v2\x18.millrace.v1.ClientFrameH\x02R\x05frame\x124\n" +
@@ -2151,7 +2151,7 @@ func file_millrace_v1_link_proto_init() {
 	file_millrace_v1_link_proto_msgTypes[14].OneofWrappers = []any{
 		(*SessionCommand_Session)(nil),
 		(*SessionCommand_Subject)(nil),
-		(*SessionCommand_Secret)(nil),
+		(*SessionCommand_Seal)(nil),
 		(*SessionCommand_VerifiedSubject)(nil),
 		(*SessionCommand_Operator)(nil),
 		(*SessionCommand_Frame)(nil),
