@@ -7,6 +7,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"testing"
 
 	"github.com/chromedp/chromedp"
@@ -167,6 +168,64 @@ func TestABareEventSourceResumesByItself(t *testing.T) {
 		if n != i || len(seen) != 30 {
 			t.Fatalf("the page saw %v", seen)
 		}
+	}
+}
+
+const watchingPage = `(() => {
+	window.told = {ws: [], sse: []};
+	window.attached = 0;
+	window.broken = 0;
+	const say = g => [g.cause, g.after.offset, g.until.offset].join(" ");
+	const ws = new WebSocket("ws://%[1]s/v1/ws?cursor=%[3]s");
+	ws.onmessage = m => {
+		const f = JSON.parse(m.data);
+		if (f.subscribed) window.attached++;
+		if (f.gap) window.told.ws.push(say(f.gap));
+		if (f.event) window.told.ws.push(f.event.position.offset);
+	};
+	ws.onclose = () => window.broken++;
+	const sse = new EventSource("http://%[2]s/v1/events?cursor=%[3]s");
+	sse.addEventListener("subscribed", () => window.attached++);
+	sse.addEventListener("gap", m => window.told.sse.push(say(JSON.parse(m.data))));
+	sse.onmessage = m => window.told.sse.push(m.lastEventId.split(",").pop().split("-")[0]);
+	sse.onerror = () => window.broken++;
+})()`
+
+// A page whose cursor is older than the log is told exactly what it missed, on a bare EventSource too (DESIGN promise 2); and
+// when the broker is killed and begins anew, its connections stay and it is told of the reset (promises 5 and 9).
+func TestABrowserIsToldOfGapsAndKeepsItsConnectionsWhenTheBrokerIsKilled(t *testing.T) {
+	dev := start(t, "dev", "--listen", "127.0.0.1:0", "--grpc-listen", "127.0.0.1:0")
+	origin, addr := "http://"+dev.addr("http"), freePort(t)
+	brokerArgs := []string{"broker", "--listen", addr, "--topic-max-events", "10"}
+	b := start(t, brokerArgs...)
+	gateway := func(role string) *process {
+		return start(t, role, "--listen", "127.0.0.1:0", "--broker", addr, "--anonymous", "--origins", origin)
+	}
+	ws, sse := gateway("wsgateway"), gateway("ssegateway")
+	at := publish(t, dialBroker(t, addr), "a:1", 0, 25)
+	cursor := millrace.Cursor{Pieces: []millrace.Piece{{Topic: "a:1", Position: at[4], Attached: true}}}
+	want := []string{"trimmed 5 15"}
+	for offset := 16; offset <= 25; offset++ {
+		want = append(want, strconv.Itoa(offset))
+	}
+
+	tab := browse(t)
+	do(t, tab, chromedp.Navigate(origin+"/"))
+	ask(t, tab, chromedp.Evaluate[any](fmt.Sprintf(watchingPage, ws.addr("http"), sse.addr("http"), cursor)))
+	await(t, tab, `window.attached === 2 && window.told.ws.length >= 11 && window.told.sse.length >= 11`)
+	b.kill()
+	start(t, brokerArgs...)
+	publish(t, waitForBroker(t, addr), "a:1", 25, 2)
+	want = append(want, "reset 25 0", "1", "2")
+	await(t, tab, `window.told.ws.length >= 14 && window.told.sse.length >= 14`)
+	told := ask(t, tab, chromedp.Evaluate[map[string][]string](`window.told`))
+	for wire, got := range told {
+		if !slices.Equal(got, want) {
+			t.Errorf("%s was told %v, want %v", wire, got, want)
+		}
+	}
+	if broken := ask(t, tab, chromedp.Evaluate[int](`window.broken`)); broken != 0 {
+		t.Errorf("%d connections broke", broken)
 	}
 }
 
