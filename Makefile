@@ -34,7 +34,7 @@ chromium:
 		sudo=; [ "$$(id -u)" = 0 ] || sudo=sudo; \
 		$$sudo apt-get update -qq && $$sudo apt-get install -y -qq --no-install-recommends chromium; }
 
-# Each fuzz target for a short time, from its committed seeds: make fuzz FUZZTIME=10m for a long one.
+# Each fuzz target for a short time, or so many tries, from its committed seeds: make fuzz FUZZTIME=10m for a long one.
 FUZZTIME ?= 10s
 .PHONY: fuzz
 fuzz:
