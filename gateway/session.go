@@ -10,8 +10,8 @@ import (
 	"github.com/millrace-dev/millrace"
 )
 
-// Session is one peer's subscriptions over its connection. Its reader, a goroutine of the wire's package, calls the
-// exported methods; all that is written to the peer is written by the session's loop.
+// Session is one peer's subscriptions over its connection. Its reader, a goroutine of the wire's package, calls it with what
+// the peer says; all that is written to the peer is written by the session's loop.
 type Session struct {
 	// Static.
 	gateway    *Gateway
@@ -81,11 +81,19 @@ func (s *Session) Do(ctx context.Context, re uint32, c Command) {
 	}
 }
 
-// Pass hands the session a command that its loop can do, any but PublishEvent and ReadHistory, and does not wait: for those
-// that come by another way than the session's own connection, whose caller a peer that does not read must not hold up. The
-// answers that wait for the peer are bounded.
+// Pass hands the session a command that its loop can do, any but PublishEvent and ReadHistory, and waits until the loop has
+// done it, but not for the answer to be taken: for commands that come by another way than the session's own connection, whose
+// caller a peer that does not read must not hold up. The answers that wait for the peer are bounded.
 func (s *Session) Pass(re uint32, c Command) {
-	s.loop.post(call(func() { s.obey(re, c) }))
+	obeyed := make(chan struct{})
+	s.loop.post(call(func() {
+		s.obey(re, c)
+		close(obeyed)
+	}))
+	select {
+	case <-obeyed:
+	case <-s.done:
+	}
 }
 
 // obey does what a command asks of the session alone.

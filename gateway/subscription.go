@@ -10,7 +10,7 @@ import (
 type place uint8
 
 const (
-	placeNone    place = iota // ended
+	placeNone    place = iota // being looked at, or ended
 	placeLive                 // in its audience's live slice
 	placeWaiting              // in its audience's waiting slice
 	placeQueued               // in its loop's queue, to be looked at
@@ -29,7 +29,7 @@ type subscription struct {
 	attached bool // the peer was told its position
 	told     bool // the peer was told that it is pending
 	re       uint32
-	index    int               // in the slice of its place
+	index    int               // in the audience's slice, while placeLive or placeWaiting
 	pos      millrace.Position // unless live
 	reading  *list.Element     // the read that is on its way, while placeReading
 }
@@ -51,7 +51,7 @@ func (sub *subscription) position() millrace.Position {
 // stall sets the subscription aside until its session's socket takes more.
 func (sub *subscription) stall() {
 	s := sub.session
-	sub.place, sub.index = placeStalled, len(s.stalled)
+	sub.place = placeStalled
 	s.stalled = append(s.stalled, sub)
 }
 

@@ -27,7 +27,7 @@ type topic struct {
 	watched  []*audience
 }
 
-// apply takes an update from upstream. It reports whether the audiences have something to do.
+// apply takes an update from upstream and gives the audiences a turn if it has something for them.
 func (t *topic) apply(u *millrace.Update) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
