@@ -34,13 +34,14 @@ type Gateway struct {
 	upstream Upstream
 	wires    []*Wire
 	sealer   sealer
+	started  time.Time
 	loops    []*loop
 	cancel   context.CancelFunc
 	running  sync.WaitGroup // loops, feeder, janitor
 	flushers sync.WaitGroup
 	replays  replays
 
-	clock    atomic.Int64 // Unix time in seconds, as of the last tick
+	clock    atomic.Int64 // seconds since started, as of the last tick
 	opened   atomic.Uint64
 	draining atomic.Bool
 	cut      atomic.Bool // the upstream ended for good
@@ -66,13 +67,13 @@ func New(c Config, up Upstream, wires ...*Wire) (*Gateway, error) {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	g := &Gateway{
-		config: c, upstream: up, wires: wires, sealer: sealer{key: c.SealKey}, cancel: cancel,
+		config: c, upstream: up, wires: wires, sealer: sealer{key: c.SealKey}, started: time.Now(), cancel: cancel,
 		topics: map[string]*topic{}, sessions: map[string]*Session{},
 	}
-	g.clock.Store(time.Now().Unix())
 	g.replays.gateway, g.replays.ctx = g, ctx
+	g.replays.warned.Store(-1) // no tick yet
 	for range c.Loops {
-		l := &loop{gateway: g, wake: make(chan struct{}, 1), audiences: map[string]*audience{}, wheel: wheel{last: g.clock.Load()}}
+		l := &loop{gateway: g, wake: make(chan struct{}, 1), audiences: map[string]*audience{}}
 		g.loops = append(g.loops, l)
 		g.running.Go(func() { l.run(ctx) })
 	}
@@ -106,6 +107,9 @@ func (g *Gateway) Drain(ctx context.Context, window time.Duration) {
 		}
 	}
 }
+
+// elapsed is the time since the gateway started, whatever becomes of the wall clock.
+func (g *Gateway) elapsed() time.Duration { return time.Since(g.started) }
 
 // Ready returns nil if the gateway takes sessions, and why not otherwise.
 func (g *Gateway) Ready() error {
@@ -174,7 +178,7 @@ func (g *Gateway) Open(o Opening, w *Wire, t Transport) (*Session, error) {
 	}
 	s.loop.post(call(func() {
 		now := g.clock.Load()
-		s.heard.Store(now)
+		s.Heard()
 		s.pingAt = now + 1 + mathrand.Int64N(seconds(w.PingInterval))
 		s.loop.wheel.add(s, s.due(now))
 		s.begin(resumed, topics)

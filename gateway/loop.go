@@ -128,7 +128,7 @@ func (l *loop) dismiss(a *audience) {
 
 // tick does what is due each second.
 func (l *loop) tick() {
-	now := time.Now().Unix()
+	now := int64(l.gateway.elapsed() / time.Second)
 	l.gateway.clock.Store(now)
 	l.wheel.turn(now)
 	for _, a := range l.audiences {

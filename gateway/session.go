@@ -26,7 +26,7 @@ type Session struct {
 	heartbeats bool
 	done       chan struct{} // closed when the session is over
 
-	heard atomic.Int64 // tick at which the peer was last heard of
+	heard atomic.Int64 // when the peer was last heard of: a time.Duration since the gateway started
 
 	// Owned by the loop.
 	subs    []*subscription
@@ -56,7 +56,7 @@ func (s *Session) Seal() string { return s.seal }
 func (s *Session) Done() <-chan struct{} { return s.done }
 
 // Heard notes that something came from the peer. For the reader.
-func (s *Session) Heard() { s.heard.Store(s.gateway.clock.Load()) }
+func (s *Session) Heard() { s.heard.Store(int64(s.gateway.elapsed())) }
 
 // Do runs a command of the peer and answers it with a frame that carries re. It returns when the answer is on its way,
 // so that a peer which does not read its answers is not read from either. It may be called concurrently.
@@ -347,19 +347,18 @@ func (s *Session) tick(now int64) int64 {
 		}
 		return s.pingAt
 	}
-	interval := seconds(w.PingInterval)
-	if e := s.grant.Expires; !e.IsZero() && now >= e.Unix() {
+	if e := s.grant.Expires; !e.IsZero() && time.Until(e) <= 0 {
 		s.end(millrace.Errorf(millrace.ReasonTokenExpired, "the token's time is up"))
 		return s.pingAt
 	}
 	// While the socket is full no ping is sent, so no answer can be expected: whether the peer still takes something is for
 	// the transport's Write to say.
-	if w.PongTimeout > 0 && !s.blocked && now-s.heard.Load() >= interval+seconds(w.PongTimeout) {
+	if w.PongTimeout > 0 && !s.blocked && s.gateway.elapsed() >= s.staleAt() {
 		s.end(millrace.Errorf(millrace.ReasonStale, "nothing was heard for %v", w.PingInterval+w.PongTimeout))
 		return s.pingAt
 	}
 	if now >= s.pingAt {
-		s.pingAt = now + interval
+		s.pingAt = now + seconds(w.PingInterval)
 		if s.heartbeats && !s.blocked {
 			s.say(0, Heartbeat{})
 		}
@@ -368,16 +367,22 @@ func (s *Session) tick(now int64) int64 {
 	return s.due(now)
 }
 
+// staleAt is when a peer that says nothing more is stale, since the gateway started.
+func (s *Session) staleAt() time.Duration {
+	return time.Duration(s.heard.Load()) + s.wire.PingInterval + s.wire.PongTimeout
+}
+
 // due is when to look after the session again.
 func (s *Session) due(now int64) int64 {
-	w, next := s.wire, s.pingAt
+	next := s.pingAt
 	if e := s.grant.Expires; !e.IsZero() {
-		next = min(next, e.Unix())
+		next = min(next, seconds(s.gateway.elapsed()+time.Until(e)))
 	}
-	if w.PongTimeout > 0 {
-		next = min(next, s.heard.Load()+seconds(w.PingInterval)+seconds(w.PongTimeout))
+	if s.wire.PongTimeout > 0 {
+		next = min(next, seconds(s.staleAt()))
 	}
 	return max(next, now+1)
 }
 
-func seconds(d time.Duration) int64 { return int64(max(d, time.Second) / time.Second) }
+// seconds is a time in whole seconds, rounded up, at least one.
+func seconds(d time.Duration) int64 { return int64((max(d, 1) + time.Second - 1) / time.Second) }

@@ -112,6 +112,27 @@ func TestAPeerThatAnswersNothingIsStale(t *testing.T) {
 	})
 }
 
+// However its beginning lies to the gateway's ticks, a peer has the whole time to answer.
+func TestNoPeerIsStaleBeforeItsTime(t *testing.T) {
+	const interval, timeout = time.Second, time.Second
+	for _, late := range []time.Duration{0, time.Millisecond, 500 * time.Millisecond, 999 * time.Millisecond} {
+		t.Run(late.String(), func(t *testing.T) {
+			inWith(t, interval, timeout, func(h *house) {
+				h.elapse(10*time.Second + late)
+				p := h.join(h.wire, "a")
+				h.elapse(interval + timeout - time.Millisecond)
+				if _, ended := p.End(); ended {
+					h.Error("ended before its time")
+				}
+				h.elapse(time.Second + time.Millisecond)
+				if err, ok := p.End(); !ok || err == nil || err.Reason != millrace.ReasonStale {
+					h.Errorf("not ended a second after its time: %v", err)
+				}
+			})
+		})
+	}
+}
+
 func TestASlowPeerThatTakesALittleAllTheTimeIsNotStale(t *testing.T) {
 	inWith(t, 25*time.Second, 20*time.Second, func(h *house) {
 		for range 500 {
