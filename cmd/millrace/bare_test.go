@@ -136,6 +136,7 @@ func readWS(t *testing.T, conn *websocket.Conn) *peer {
 				if c, ok := errors.AsType[*websocket.CloseError](err); ok {
 					i.close, i.reason = c.Code, c.Text
 				}
+				conn.Close()
 				p.items <- i
 				return
 			}

@@ -29,9 +29,9 @@ func dialAdmin(t *testing.T, addr string) millracev1.AdminServiceClient {
 	return millracev1.NewAdminServiceClient(conn)
 }
 
-// beat publishes a numbered event again and again until stop is called, which returns the events' positions. The numbers
-// are a clock that peers and gateways share.
-func beat(t *testing.T, broker millracev1.BrokerServiceClient, topic string, each time.Duration) (stop func() []millrace.Position) {
+// beat publishes some numbered events again and again until stop is called, which returns the events' positions. One at a
+// time, the numbers are a clock that peers and gateways share.
+func beat(t *testing.T, broker millracev1.BrokerServiceClient, topic string, each time.Duration, some int) (stop func() []millrace.Position) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	var running sync.WaitGroup
@@ -40,14 +40,21 @@ func beat(t *testing.T, broker millracev1.BrokerServiceClient, topic string, eac
 		ticker := time.NewTicker(each)
 		defer ticker.Stop()
 		for ctx.Err() == nil {
-			e := &millracev1.NewEvent{Topic: topic, Data: fmt.Appendf(nil, `{"n":%d}`, len(at))}
-			m, err := broker.Publish(t.Context(), &millracev1.PublishRequest{Events: []*millracev1.NewEvent{e}})
-			if err != nil || m.GetAcks()[0].GetError() != nil {
-				t.Errorf("publish: %v, %v", m, err)
+			r := &millracev1.PublishRequest{}
+			for i := range some {
+				r.Events = append(r.Events, &millracev1.NewEvent{Topic: topic, Data: fmt.Appendf(nil, `{"n":%d}`, len(at)+i)})
+			}
+			m, err := broker.Publish(t.Context(), r)
+			if err != nil {
+				t.Errorf("publish: %v", err)
 				return
 			}
-			p := m.GetAcks()[0].GetPosition()
-			at = append(at, millrace.Position{Offset: p.GetOffset(), Mark: p.GetMark()})
+			for _, a := range m.GetAcks() {
+				if a.GetError() != nil {
+					t.Errorf("publish: %v", a.GetError())
+				}
+				at = append(at, millrace.Position{Offset: a.GetPosition().GetOffset(), Mark: a.GetPosition().GetMark()})
+			}
 			select {
 			case <-ticker.C:
 			case <-ctx.Done():
@@ -142,7 +149,7 @@ func TestAGatewayThatStopsSendsItsPeersAwayEvenlyAndEachGoesOnElsewhere(t *testi
 			group[i].cursor = group[i].peer.until("subscribed").cursor
 		}
 	}
-	stop := beat(t, dialBroker(t, s.broker.addr("grpc")), topic, 20*time.Millisecond)
+	stop := beat(t, dialBroker(t, s.broker.addr("grpc")), topic, 20*time.Millisecond, 1)
 	var ends sync.WaitGroup
 	for gateway := range groups {
 		ends.Go(gateway.interrupt)
@@ -194,7 +201,7 @@ func TestAnOperatorDrainsAGateway(t *testing.T) {
 	if out, err := operate(t, "drain", "nobody", "--broker", addr); err == nil || out != "" {
 		t.Errorf("nobody was drained: %q", out)
 	}
-	stop := beat(t, dialBroker(t, addr), topic, 20*time.Millisecond)
+	stop := beat(t, dialBroker(t, addr), topic, 20*time.Millisecond, 1)
 	if out, err := operate(t, "drain", "ws-1", "--broker", addr, "--window", "1m"); err != nil || out != "20" {
 		t.Fatalf("drained %q, %v", out, err)
 	}
@@ -236,7 +243,7 @@ func TestAConnectionEndsByAgeAndGoesOn(t *testing.T) {
 	s := startSplit(t, "--max-session-age", "2s")
 	ws, sse := dialWS(t, s.ws.addr("http"), "topic="+topic), openSSE(t, s.sse.addr("http"), "topic="+topic, "")
 	cursors := []string{ws.until("subscribed").cursor, sse.until("subscribed").cursor}
-	stop := beat(t, dialBroker(t, s.broker.addr("grpc")), topic, 50*time.Millisecond)
+	stop := beat(t, dialBroker(t, s.broker.addr("grpc")), topic, 50*time.Millisecond, 1)
 	n, again := make([]int, 2), []*peer{ws, sse}
 	for range 2 {
 		for i := range again {
@@ -254,12 +261,12 @@ func TestAConnectionEndsByAgeAndGoesOn(t *testing.T) {
 // notices.
 func TestStreamsToTheBrokerMoveAndNoBrowserNotices(t *testing.T) {
 	const topic, moves = "move:1", 5
-	s := splitWith(t, []string{"--stream-age", "200ms", "--topic-max-events", "1000000"}, nil)
+	s := splitWith(t, []string{"--stream-age", "200ms", "--topic-max-events", "10000000", "--topic-max-bytes", "4GiB"}, nil)
 	peers := []*peer{dialWS(t, s.ws.addr("http"), "topic="+topic), openSSE(t, s.sse.addr("http"), "topic="+topic, "")}
 	for _, p := range peers {
 		p.until("subscribed")
 	}
-	stop := beat(t, dialBroker(t, s.broker.addr("grpc")), topic, time.Microsecond)
+	stop := beat(t, dialBroker(t, s.broker.addr("grpc")), topic, time.Microsecond, 100)
 	admin := dialAdmin(t, s.broker.addr("grpc"))
 	opened := map[string]map[int64]bool{}
 	for done := 0; done < 2; {
