@@ -144,7 +144,7 @@ func (b *Broker) History(ctx context.Context, topic string, r millrace.Range) (m
 	switch {
 	case r.Limit < 0 || r.MaxBytes < 0 || r.Start.Count < 0:
 		return millrace.Page{}, millrace.Errorf(millrace.ReasonBadRequest, "the range has a negative limit")
-	case r.Backward && r.Start.Kind != millrace.StartNow && r.Start.Kind != millrace.StartAfter:
+	case r.Backward && r.Start.Kind != millrace.StartDefault && r.Start.Kind != millrace.StartNow && r.Start.Kind != millrace.StartAfter:
 		return millrace.Page{}, millrace.Errorf(millrace.ReasonBadRequest, "a backward range starts now or after a position")
 	}
 	return b.log.Read(ctx, topic, r)

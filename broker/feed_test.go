@@ -94,7 +94,7 @@ func TestWhatALogNoLongerHasIsAGapWithItsExactRange(t *testing.T) {
 func TestATopicThatIsSubscribedIsNotSubscribedAgain(t *testing.T) {
 	l := newLedger(t, newBroker(t, broker.Config{}, newLog(t)))
 	l.subscribe("a", millrace.Start{})
-	if err := l.feed.Subscribe("a", millrace.Start{}); reason(err) != millrace.ReasonConflict {
+	if err := l.feed.Subscribe(millrace.Subscription{Topic: "a"}); reason(err) != millrace.ReasonConflict {
 		t.Fatalf("the error is %v", err)
 	}
 	l.reach("a", millrace.Position{})
@@ -358,7 +358,7 @@ func TestABrokerAndAFeedAreAnUpstream(t *testing.T) {
 	b := newBroker(t, broker.Config{}, newLog(t))
 	up := upstream{b, b.NewFeed()}
 	defer up.Feed.Close()
-	if err := up.Subscribe("a", millrace.Start{}); err != nil {
+	if err := up.Subscribe(millrace.Subscription{Topic: "a"}); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := up.Publish(t.Context(), []millrace.Publish{{Event: event("a", 1)}}); err != nil {

@@ -30,7 +30,8 @@ type Log struct {
 	topics atomic.Int64 // topics that have a head
 	bytes  atomic.Int64 // what they are charged for
 
-	shards [shardCount]shard
+	shards   [shardCount]shard
+	watchers watchers
 
 	stop  chan struct{}
 	once  sync.Once
@@ -156,6 +157,7 @@ func (l *Log) appendOne(s *shard, t *topic, p *millrace.Publish, now int64) mill
 		return refuse(millrace.Errorf(millrace.ReasonFull, "the broker keeps as many bytes of events as it may"))
 	}
 	if !t.born() {
+		l.watchers.tell(t.name, millrace.Position{})
 		t.birth(l.mark())
 		s.topics[t.name] = t
 	}
@@ -201,6 +203,9 @@ func (l *Log) Read(ctx context.Context, name string, r millrace.Range) (millrace
 	}
 	return t.readForward(r), nil
 }
+
+// Rule implements broker.Log.
+func (l *Log) Rule(topic string) *broker.Rule { return l.rules.For(topic) }
 
 // Topics implements broker.Log.
 func (l *Log) Topics(ctx context.Context, after string, limit int) ([]broker.TopicState, error) {

@@ -25,7 +25,10 @@ const (
 type PublishRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Events of one topic are stored in this order.
-	Events        []*NewEvent `protobuf:"bytes,1,rep,name=events,proto3" json:"events,omitempty"`
+	Events []*NewEvent `protobuf:"bytes,1,rep,name=events,proto3" json:"events,omitempty"`
+	// The events, which must be of one topic, are stored one right after the other, or none of them is: then each ack has
+	// the reason. Ids that were all seen before are answered as repeated; if only some were, it is a conflict.
+	Atomic        bool `protobuf:"varint,2,opt,name=atomic,proto3" json:"atomic,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -65,6 +68,13 @@ func (x *PublishRequest) GetEvents() []*NewEvent {
 		return x.Events
 	}
 	return nil
+}
+
+func (x *PublishRequest) GetAtomic() bool {
+	if x != nil {
+		return x.Atomic
+	}
+	return false
 }
 
 // PublishResponse answers a PublishRequest.
@@ -319,7 +329,8 @@ func (x *SubscribeRequest) GetCursor() string {
 	return ""
 }
 
-// SubscribeResponse carries what is new: attached, events, gap, advanced, detached, refused, members or goaway.
+// SubscribeResponse carries what is new: attached, events, gap, advanced, detached, refused, members or goaway. The topics
+// of a pattern are attached by themselves, each under an alias of the broker's choice.
 type SubscribeResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// In order. The borders between responses mean nothing.
@@ -790,9 +801,10 @@ var File_millrace_v1_broker_proto protoreflect.FileDescriptor
 
 const file_millrace_v1_broker_proto_rawDesc = "" +
 	"\n" +
-	"\x18millrace/v1/broker.proto\x12\vmillrace.v1\x1a\x17millrace/v1/error.proto\x1a\x17millrace/v1/event.proto\x1a\x16millrace/v1/link.proto\x1a\x1amillrace/v1/presence.proto\"?\n" +
+	"\x18millrace/v1/broker.proto\x12\vmillrace.v1\x1a\x17millrace/v1/error.proto\x1a\x17millrace/v1/event.proto\x1a\x16millrace/v1/link.proto\x1a\x1amillrace/v1/presence.proto\"W\n" +
 	"\x0ePublishRequest\x12-\n" +
-	"\x06events\x18\x01 \x03(\v2\x15.millrace.v1.NewEventR\x06events\"7\n" +
+	"\x06events\x18\x01 \x03(\v2\x15.millrace.v1.NewEventR\x06events\x12\x16\n" +
+	"\x06atomic\x18\x02 \x01(\bR\x06atomic\"7\n" +
 	"\x0fPublishResponse\x12$\n" +
 	"\x04acks\x18\x01 \x03(\v2\x10.millrace.v1.AckR\x04acks\"a\n" +
 	"\x14PublishStreamRequest\x12\x1a\n" +
