@@ -20,7 +20,7 @@ func (t *topic) read(r millrace.Range) (millrace.Page, error) {
 // readForward returns the page after r.Start.
 func (t *topic) readForward(r millrace.Range) millrace.Page {
 	s := t.shelf
-	page := millrace.Page{Head: t.head, Class: t.rule.Class}
+	page := millrace.Page{Head: t.head, Class: t.rule.Class, Lost: t.stateLost()}
 	var from int // slot of the first event of the page
 	switch start := r.Start.In(t.rule.Class); start.Kind {
 	case millrace.StartEarliest:
@@ -31,7 +31,7 @@ func (t *topic) readForward(r millrace.Range) millrace.Page {
 		from = s.since(start.Since)
 	case millrace.StartAfter:
 		page.Next = start.After
-		if page.Gap = t.gapAfter(start.After); page.Gap != nil {
+		if page.Gap = t.gapAfter(start); page.Gap != nil {
 			page.Next = page.Gap.Until
 		}
 		from = s.behind(page.Next.Offset)
@@ -63,9 +63,18 @@ func (t *topic) readForward(r millrace.Range) millrace.Page {
 	return page
 }
 
-// gapAfter returns what a reader at p can't have, or nil. In class latest a state that begins at zero is whole.
-func (t *topic) gapAfter(p millrace.Position) *millrace.Gap {
-	lost := t.shelf.lost()
+// stateLost is what Page.Lost says of the topic.
+func (t *topic) stateLost() uint64 {
+	if t.rule.Class != millrace.ClassLatest {
+		return 0
+	}
+	return t.shelf.lost()
+}
+
+// gapAfter returns what a reader can't have, or nil. In class latest a state that begins at zero is whole, and so is the
+// rest of one that was begun when as much was lost as now.
+func (t *topic) gapAfter(start millrace.Start) *millrace.Gap {
+	p, lost := start.After, t.shelf.lost()
 	gap := func(cause millrace.Cause) *millrace.Gap {
 		return &millrace.Gap{Topic: t.name, After: p, Until: t.base(), Cause: cause}
 	}
@@ -76,7 +85,7 @@ func (t *topic) gapAfter(p millrace.Position) *millrace.Gap {
 		}
 	case !t.fits(p):
 		return gap(millrace.CauseReset)
-	case p.Offset < lost:
+	case p.Offset < lost && (t.rule.Class == millrace.ClassLog || start.Lost < lost):
 		return gap(millrace.CauseTrimmed)
 	}
 	return nil

@@ -163,6 +163,6 @@ func (s *state) behind(offset uint64) int {
 }
 
 func (s *state) since(at time.Time) int {
-	ms := at.UnixMilli()
+	ms := at.Add(time.Millisecond - 1).UnixMilli() // events are stamped in whole ones
 	return sort.Search(len(s.line), func(i int) bool { return s.line[i].time >= ms })
 }
