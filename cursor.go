@@ -1,7 +1,9 @@
 package millrace
 
 import (
+	"encoding/base64"
 	"net/url"
+	"strconv"
 	"strings"
 )
 
@@ -11,13 +13,30 @@ const MaxCursorBytes = 4096
 const (
 	cursorSeparator = ","
 	sealPrefix      = "s."
+	optionPrefix    = "o."
+	optionSeparator = "\x00" // no topic, number or filter has it
 )
 
-// Piece is one topic's part of a cursor.
+// Piece is one topic's part of a cursor. One of a pattern has the zero position: where each topic stands that the pattern
+// covers and no piece names, since it was born after the cursor was made.
 type Piece struct {
-	Topic    string
+	Topic    string // or a pattern
 	Position Position
 	Attached bool // false: the session holds the topic, but was not attached yet, so there is no position to resume from
+}
+
+// Option is how a session wants a topic of its cursor, beside the position.
+type Option struct {
+	Topic   string // or a pattern
+	Filter  *Filter
+	MaxRate float64
+}
+
+// AppendOption appends the option's text to dst.
+func AppendOption(dst []byte, o Option) []byte {
+	text := o.Topic + optionSeparator + strconv.FormatFloat(o.MaxRate, 'g', -1, 64) + optionSeparator + o.Filter.String()
+	dst = append(dst, optionPrefix...)
+	return base64.RawURLEncoding.AppendEncode(dst, []byte(text))
 }
 
 // AppendPiece appends the piece's text to dst: offset, mark and the percent-encoded topic, joined by hyphens.
@@ -46,16 +65,23 @@ func unreserved(c byte) bool {
 }
 
 // Cursor is all positions of a session. Its text is what a peer keeps and hands back, at any door: the seal, if there
-// is one, and the pieces, joined by commas. Where two pieces name one topic the later counts, so a peer may also
-// append each piece that it is told.
+// is one, the options and the pieces, joined by commas. Where two pieces name one topic the later counts, so a peer may
+// also append each piece that it is told.
 type Cursor struct {
-	Seal   string // what only gateways read: "s." and base64url; empty in a cursor made by hand or by a backend
-	Pieces []Piece
+	Seal    string // what only gateways read: "s." and base64url; empty in a cursor made by hand or by a backend
+	Options []Option
+	Pieces  []Piece
 }
 
 // String returns the cursor's text.
 func (c Cursor) String() string {
 	b := []byte(c.Seal)
+	for _, o := range c.Options {
+		if len(b) > 0 {
+			b = append(b, cursorSeparator...)
+		}
+		b = AppendOption(b, o)
+	}
 	for _, p := range c.Pieces {
 		if len(b) > 0 {
 			b = append(b, cursorSeparator...)
@@ -78,6 +104,14 @@ func ParseCursor(text string) (Cursor, error) {
 			c.Seal = item
 			continue
 		}
+		if strings.HasPrefix(item, optionPrefix) {
+			o, err := parseOption(item)
+			if err != nil {
+				return Cursor{}, err
+			}
+			c.Options = append(c.Options, o)
+			continue
+		}
 		p, err := parsePiece(item)
 		if err != nil {
 			return Cursor{}, err
@@ -92,13 +126,34 @@ func ParseCursor(text string) (Cursor, error) {
 	return c, nil
 }
 
+func parseOption(item string) (Option, error) {
+	unreadable := Errorf(ReasonCursorInvalid, "the cursor has an option that can't be read: %.64q", item)
+	text, err := base64.RawURLEncoding.DecodeString(strings.TrimPrefix(item, optionPrefix))
+	if err != nil {
+		return Option{}, unreadable
+	}
+	parts := strings.SplitN(string(text), optionSeparator, 3)
+	if len(parts) != 3 || Pattern(parts[0]).Validate() != nil {
+		return Option{}, unreadable
+	}
+	rate, err := strconv.ParseFloat(parts[1], 64)
+	if err != nil || ValidateMaxRate(rate) != nil {
+		return Option{}, unreadable
+	}
+	filter, err := ParseFilter(parts[2])
+	if err != nil {
+		return Option{}, unreadable
+	}
+	return Option{Topic: parts[0], Filter: filter, MaxRate: rate}, nil
+}
+
 func parsePiece(item string) (Piece, error) {
 	parts := strings.SplitN(item, "-", 3)
 	if len(parts) != 3 {
 		return Piece{}, Errorf(ReasonCursorInvalid, "the cursor has a piece that can't be read: %.64q", item)
 	}
 	topic, err := url.PathUnescape(parts[2])
-	if err != nil || ValidateTopic(topic) != nil {
+	if err != nil || Pattern(topic).Validate() != nil {
 		return Piece{}, Errorf(ReasonCursorInvalid, "the cursor has a piece whose topic can't be read: %.64q", item)
 	}
 	if parts[0] == "" && parts[1] == "" {

@@ -15,6 +15,7 @@ const (
 	ReasonBadRequest    Reason = "bad_request"      // can't be read as what it should be
 	ReasonTopicInvalid  Reason = "topic_invalid"    // not a topic or pattern
 	ReasonCursorInvalid Reason = "cursor_invalid"   // not a cursor
+	ReasonFilterInvalid Reason = "filter_invalid"   // not a filter
 	ReasonEventInvalid  Reason = "event_invalid"    // the event breaks a rule, for example its data is not of its content type
 	ReasonUnauthorized  Reason = "unauthorized"     // no token, or one that does not hold
 	ReasonTokenExpired  Reason = "token_expired"    // the token held until now
@@ -50,6 +51,7 @@ var outcomes = []Outcome{
 	{ReasonBadRequest, 3, 400, 4000, false},
 	{ReasonTopicInvalid, 3, 400, 4002, false},
 	{ReasonCursorInvalid, 3, 400, 4004, false},
+	{ReasonFilterInvalid, 3, 400, 4008, false},
 	{ReasonEventInvalid, 3, 422, 4005, false},
 	{ReasonUnauthorized, 16, 401, 4001, false},
 	{ReasonTokenExpired, 16, 401, 4006, false},

@@ -41,7 +41,7 @@ func TestEachReasonHasOneOutcomeOnEachWire(t *testing.T) {
 			t.Errorf("%s has close code %d", o.Reason, o.Close)
 		}
 	}
-	if len(seen) != 22 {
+	if len(seen) != 23 {
 		t.Errorf("the table has %d reasons", len(seen))
 	}
 	if got := millrace.Reason("nonsense").Outcome(); got.Reason != millrace.ReasonInternal {

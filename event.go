@@ -34,6 +34,7 @@ type Event struct {
 	Headers     []Header
 	Sender      Sender
 	NoEcho      bool      // withheld from the session that sent it
+	Tombstone   bool      // in class latest: the key is gone as of this event, which has no data
 	Time        time.Time // when it was stored, to the millisecond
 	Data        []byte
 
@@ -118,6 +119,10 @@ type Publish struct {
 
 	// Expect, if set, makes the publish conditional: it is refused with ReasonConflict unless the topic's head is there.
 	Expect *Position
+
+	// Tied stores the event only together with the one before it in the batch, which must be of the same topic: either
+	// all of such a run are stored, one right after the other, or none is, and each is answered with the reason.
+	Tied bool
 }
 
 // Ack answers one Publish. Acked means stored.

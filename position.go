@@ -51,66 +51,38 @@ type StartKind int
 
 // The kinds of start.
 const (
-	StartNow      StartKind = iota // after the head: what comes from here on
+	StartDefault  StartKind = iota // as the topic's class has it: now or, in class latest, the state, which is StartEarliest
+	StartNow                       // after the head: what comes from here on
 	StartEarliest                  // before the oldest event that is kept
 	StartLast                      // before the newest Count events
 	StartSince                     // before the first event stored at Since or later
 	StartAfter                     // after After; what the log no longer has is told as a gap
 )
 
-// Start is where a subscription begins. The zero Start is now.
+// Start is where a subscription begins. The zero Start is that of the topic's class. In class ephemeral, which keeps
+// nothing, every start is now.
 type Start struct {
 	Kind  StartKind
 	Count int       // for StartLast
 	Since time.Time // for StartSince
 	After Position  // for StartAfter
+
+	// Lost belongs to After on the way through the pages of a state, in class latest: see Page.Lost.
+	Lost uint64
+}
+
+// In returns the start that this one is in a topic of a class.
+func (s Start) In(c Class) Start {
+	switch {
+	case c == ClassEphemeral:
+		return Start{Kind: StartNow}
+	case s.Kind != StartDefault:
+		return s
+	case c == ClassLatest:
+		return Start{Kind: StartEarliest}
+	}
+	return Start{Kind: StartNow}
 }
 
 // After returns the start just behind a position.
 func After(p Position) Start { return Start{Kind: StartAfter, After: p} }
-
-// Cause says why events were not delivered.
-type Cause int
-
-// The causes of a gap.
-const (
-	CauseTrimmed Cause = iota + 1 // the log no longer keeps them
-	CauseExpired                  // the cursor is older than the topic's head is kept
-	CauseReset                    // the position is not of this lineage of the topic, or can't be checked any more; the extent is unknown
-	CauseSlow                     // the peer was too slow for what it asked for
-	CauseDenied                   // the peer's grant does not cover them
-)
-
-var causeNames = [...]string{CauseTrimmed: "trimmed", CauseExpired: "expired", CauseReset: "reset", CauseSlow: "slow", CauseDenied: "denied"}
-
-// String returns the cause's word on the wire.
-func (c Cause) String() string {
-	if c <= 0 || int(c) >= len(causeNames) {
-		return "unknown"
-	}
-	return causeNames[c]
-}
-
-// ParseCause reads what String wrote.
-func ParseCause(s string) (Cause, bool) {
-	for c, name := range causeNames {
-		if name == s && name != "" {
-			return Cause(c), true
-		}
-	}
-	return 0, false
-}
-
-// Gap names exactly what a subscriber did not get: the events after After up to and including Until. For CauseReset
-// After is the last position of the lost lineage and Until the place where the new one is taken up.
-type Gap struct {
-	Topic string
-	After Position
-	Until Position
-	Cause Cause
-}
-
-// String describes the gap for people.
-func (g *Gap) String() string {
-	return fmt.Sprintf("gap in %s after %s until %s: %s", g.Topic, g.After, g.Until, g.Cause)
-}

@@ -123,7 +123,7 @@ func BenchmarkAttach(b *testing.B) {
 	defer f.Close()
 	b.ReportAllocs()
 	for b.Loop() {
-		if err := f.Subscribe("a", millrace.After(all[89].Position)); err != nil {
+		if err := f.Subscribe(millrace.Subscription{Topic: "a", Start: millrace.After(all[89].Position)}); err != nil {
 			b.Fatal(err)
 		}
 		for n := 0; n < 10; {

@@ -204,7 +204,7 @@ func TestABrokerThatStoppedSaysThatItIsDraining(t *testing.T) {
 	b := newBroker(t, broker.Config{}, newLog(t))
 	f := b.NewFeed()
 	defer f.Close()
-	if err := f.Subscribe("a", millrace.Start{}); err != nil {
+	if err := f.Subscribe(millrace.Subscription{Topic: "a"}); err != nil {
 		t.Fatal(err)
 	}
 	waiting := make(chan error, 1)
@@ -221,7 +221,7 @@ func TestABrokerThatStoppedSaysThatItIsDraining(t *testing.T) {
 	if err := <-waiting; reason(err) != millrace.ReasonDraining {
 		t.Errorf("the feed's consumer is told %v", err)
 	}
-	if err := f.Subscribe("b", millrace.Start{}); reason(err) != millrace.ReasonDraining {
+	if err := f.Subscribe(millrace.Subscription{Topic: "b"}); reason(err) != millrace.ReasonDraining {
 		t.Errorf("subscribing fails with %v", err)
 	}
 	if _, err := b.Publish(t.Context(), []millrace.Publish{{Event: event("a", 1)}}); reason(err) != millrace.ReasonDraining {
@@ -229,7 +229,7 @@ func TestABrokerThatStoppedSaysThatItIsDraining(t *testing.T) {
 	}
 	late := b.NewFeed()
 	defer late.Close()
-	if err := late.Subscribe("a", millrace.Start{}); reason(err) != millrace.ReasonDraining {
+	if err := late.Subscribe(millrace.Subscription{Topic: "a"}); reason(err) != millrace.ReasonDraining {
 		t.Errorf("a late feed fails with %v", err)
 	}
 }

@@ -70,10 +70,11 @@ func (f *Feed) close(reason *millrace.Error) {
 	f.work.Wait()
 }
 
-// Subscribe asks for a topic from start on and returns at once. What comes of it arrives through Next: UpdateAttached
-// with the position that start became, or UpdateRefused; then events, and gaps where there are holes. It fails with
-// ReasonConflict if the feed has the topic already, and if the feed is closed.
-func (f *Feed) Subscribe(topic string, start millrace.Start) error {
+// Subscribe asks for a topic and returns at once. What comes of it arrives through Next: UpdateAttached with the position
+// that the start became, or UpdateRefused; then events, and gaps where there are holes. It fails with ReasonConflict if
+// the feed has the topic already, and if the feed is closed.
+func (f *Feed) Subscribe(want millrace.Subscription) error {
+	topic := want.Topic
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.closed {
@@ -82,7 +83,7 @@ func (f *Feed) Subscribe(topic string, start millrace.Start) error {
 	if f.subs[topic] != nil {
 		return millrace.Errorf(millrace.ReasonConflict, "topic %q is subscribed already", topic)
 	}
-	s := &subscription{feed: f, topic: topic, start: start}
+	s := &subscription{feed: f, topic: topic, start: want.Start}
 	if err := millrace.ValidateTopic(topic); err != nil {
 		s.refuse(millrace.AsError(err))
 	} else if s.hub = f.broker.hub(topic); s.hub == nil {

@@ -94,7 +94,7 @@ func TestWhatALogNoLongerHasIsAGapWithItsExactRange(t *testing.T) {
 func TestATopicThatIsSubscribedIsNotSubscribedAgain(t *testing.T) {
 	l := newLedger(t, newBroker(t, broker.Config{}, newLog(t)))
 	l.subscribe("a", millrace.Start{})
-	if err := l.feed.Subscribe("a", millrace.Start{}); reason(err) != millrace.ReasonConflict {
+	if err := l.feed.Subscribe(millrace.Subscription{Topic: "a"}); reason(err) != millrace.ReasonConflict {
 		t.Fatalf("the error is %v", err)
 	}
 	l.reach("a", millrace.Position{})
@@ -135,6 +135,7 @@ func TestAnUnsubscribedTopicIsSilentAndCanBeSubscribedAnew(t *testing.T) {
 	l.quiet()
 }
 
+// Promise: docs/delivery.md 1.3.
 func TestAttachingWhilePublishingAtFullSpeedLeavesNoHoleAndNoRepeat(t *testing.T) {
 	const attaches, keep, ahead = 1_000, 5_000, 4_000
 	b := newBroker(t, broker.Config{TailEvents: 16, BatchEvents: 32}, newLog(t, broker.Rule{MaxEvents: keep}))
@@ -194,6 +195,7 @@ func TestAttachingWhilePublishingAtFullSpeedLeavesNoHoleAndNoRepeat(t *testing.T
 	}
 }
 
+// Promise: docs/delivery.md 1.2, 6.1.
 func TestAReaderSlowerThanThePublisherGetsEverythingOrExactGaps(t *testing.T) {
 	for _, keep := range []int{100, 1_000_000} {
 		t.Run(fmt.Sprintf("a log of %d", keep), func(t *testing.T) {
@@ -358,7 +360,7 @@ func TestABrokerAndAFeedAreAnUpstream(t *testing.T) {
 	b := newBroker(t, broker.Config{}, newLog(t))
 	up := upstream{b, b.NewFeed()}
 	defer up.Feed.Close()
-	if err := up.Subscribe("a", millrace.Start{}); err != nil {
+	if err := up.Subscribe(millrace.Subscription{Topic: "a"}); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := up.Publish(t.Context(), []millrace.Publish{{Event: event("a", 1)}}); err != nil {

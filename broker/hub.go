@@ -14,6 +14,7 @@ type hub struct {
 	// Static.
 	broker *Broker
 	topic  string
+	rule   *Rule
 	ctx    context.Context // ends with the hub
 	cancel context.CancelFunc
 
@@ -41,7 +42,7 @@ func (b *Broker) hub(topic string) *hub {
 	}
 	h := b.hubs[topic]
 	if h == nil {
-		h = &hub{broker: b, topic: topic}
+		h = &hub{broker: b, topic: topic, rule: b.log.Rule(topic)}
 		h.ctx, h.cancel = context.WithCancel(b.ctx)
 		b.hubs[topic] = h
 		b.work.Go(h.follow)

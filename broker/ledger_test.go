@@ -39,7 +39,7 @@ func newLedger(t testing.TB, b *broker.Broker) *ledger {
 
 func (l *ledger) subscribe(topic string, start millrace.Start) {
 	l.t.Helper()
-	if err := l.feed.Subscribe(topic, start); err != nil {
+	if err := l.feed.Subscribe(millrace.Subscription{Topic: topic, Start: start}); err != nil {
 		l.t.Fatal(err)
 	}
 	l.accounts[topic] = new(account)

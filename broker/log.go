@@ -13,12 +13,20 @@ import (
 // leaves behind is nothing: a topic that was never published to has the zero position and stores nothing. Marks are kept
 // for longer than events, and a topic's head for longer than those, so that an old position is told apart.
 //
+// In class latest the log keeps the newest event of each key, at the place where it stands. A tombstone is such an event
+// too; it is let go of after the rule's MaxAge, as any event is, and a reader from before it is then told a gap. A new key
+// beyond MaxEvents is refused: the state is whole. In class ephemeral nothing is kept and no topic is born; followers are
+// told of the events, which have no positions.
+//
 // All methods may be called concurrently. Errors are a *millrace.Error, or wrap one, where the engine knows the reason;
 // those whose reason is not retryable are final.
 type Log interface {
 	// Append stores events of one or many topics and answers each alone, in the order of the batch; those of one topic
 	// get their offsets in that order. The log owns the events from the call on and fills Position, Prev and Time of
 	// those that it stores, before anyone else sees them. It keeps neither batch nor the places that Expect points to.
+	//
+	// Those that are tied are stored together or refused together, with the reason of the first that could not be, and
+	// ReasonConflict if some of their IDs were seen and some not.
 	//
 	// For each event: an ID that the topic has seen from the same Principal inside the dedup window is answered with the
 	// first event's position, whatever Expect says. Then Expect must be the topic's head, or the answer is
@@ -36,6 +44,9 @@ type Log interface {
 	//     CauseReset gap until the place before the oldest event that is kept, or the head if none is;
 	//   - a P that fits, while events after it are gone, is a CauseTrimmed gap until the same place.
 	//
+	// In class latest a P before a key that was let go of is a CauseTrimmed gap until the place before the oldest event
+	// that is kept, unless Start.Lost says that the reader began its state since then. In class ephemeral there is nothing to read: ReasonUnsupported.
+	//
 	// The other starts become a position first, and so never yield a gap. Backward from a position that is not of this
 	// lineage is ReasonCursorInvalid, since there is nothing that such a page could be whole of.
 	Read(ctx context.Context, topic string, r millrace.Range) (millrace.Page, error)
@@ -44,6 +55,14 @@ type Log interface {
 	// bounds only the call itself. Stop returns once f is not being told and will not be again; it waits for nothing
 	// remote, may be called more than once, and not by f.
 	Follow(ctx context.Context, topic string, f Follower) (head millrace.Position, stop func(), err error)
+
+	// Watch makes the log tell w of each topic that the pattern covers, until stop is called: of those that there are before
+	// it returns, and then of each that is born, on the way of the append and before its followers are told. A topic may
+	// be told more than once. A topic of class ephemeral is told with each of its events. ctx and stop are as for Follow.
+	Watch(ctx context.Context, pattern millrace.Pattern, w Watcher) (stop func(), err error)
+
+	// Rule returns the rule that a topic is kept by. It does not wait, and the rule must not be changed.
+	Rule(topic string) *Rule
 
 	// Topics returns the topics that have a head, in the order of their names: at most limit of those that come after a
 	// name, "" for the first ones. Each is right by itself; they need not be of the same moment. The caller owns the
@@ -62,6 +81,13 @@ type Follower interface {
 	// wait nor call the log. An engine whose news travel over a bus may lose or repeat some: the follower checks them by
 	// position, and has Read for the rest.
 	Appended(events []*millrace.Event)
+}
+
+// Watcher is told of topics.
+type Watcher interface {
+	// Matched tells of a topic and its head, which is zero if it is being born or has no positions. It must neither wait
+	// nor call the log, and may be called concurrently.
+	Matched(topic string, head millrace.Position)
 }
 
 // TopicState describes one topic's log.

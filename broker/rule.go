@@ -12,9 +12,10 @@ import (
 // Rule bounds the logs of the topics that a pattern covers. Zero fields take their defaults. Every engine keeps to it.
 type Rule struct {
 	Pattern millrace.Pattern // the topics it is for
+	Class   millrace.Class   // how their events are kept and delivered
 
-	MaxEvents int           // events kept; default 1,000
-	MaxAge    time.Duration // how long an event is kept; default 10 min
+	MaxEvents int           // events kept; in class latest keys, which are then all there may be; default 1,000
+	MaxAge    time.Duration // how long an event is kept; default 10 min, and 24 h in class latest
 	MaxBytes  int64         // what the kept events may be charged for together; default 16 MiB
 
 	DedupWindow time.Duration // how long an event's id is remembered; default 5 min
@@ -33,7 +34,7 @@ func (r *Rule) MaxMarks() int { return marksPerEvent * r.MaxEvents }
 func (r Rule) WithDefaults() Rule {
 	r.Pattern = cmp.Or(r.Pattern, "**")
 	r.MaxEvents = cmp.Or(r.MaxEvents, 1_000)
-	r.MaxAge = cmp.Or(r.MaxAge, 10*time.Minute)
+	r.MaxAge = cmp.Or(r.MaxAge, maxAge(r.Class))
 	r.MaxBytes = cmp.Or(r.MaxBytes, 16<<20)
 	r.DedupWindow = cmp.Or(r.DedupWindow, 5*time.Minute)
 	r.DedupIDs = cmp.Or(r.DedupIDs, 10_000)
@@ -41,11 +42,21 @@ func (r Rule) WithDefaults() Rule {
 	return r
 }
 
+func maxAge(c millrace.Class) time.Duration {
+	if c == millrace.ClassLatest {
+		return 24 * time.Hour
+	}
+	return 10 * time.Minute
+}
+
 // Validate reports every fault at once.
 func (r Rule) Validate() error {
 	var faults []error
 	fault := func(format string, args ...any) {
 		faults = append(faults, fmt.Errorf("rule for %q: "+format, append([]any{string(r.Pattern)}, args...)...))
+	}
+	if r.Class.String() == "unknown" {
+		fault("Class is %d; there are log, latest and ephemeral", r.Class)
 	}
 	if r.Pattern != "" {
 		if err := r.Pattern.Validate(); err != nil {

@@ -112,13 +112,13 @@ func (s *subscription) attach(b *batch) {
 		}
 		return
 	}
-	switch s.start.Kind {
+	switch start := s.start.In(s.hub.rule.Class); start.Kind {
 	case millrace.StartNow:
 		s.pos = v.head
 	case millrace.StartAfter:
-		s.pos = s.start.After
+		s.pos = start.After
 	default:
-		s.feed.read(s, s.start)
+		s.feed.read(s, start)
 		return
 	}
 	s.phase = phaseLive
@@ -130,7 +130,7 @@ func (s *subscription) attach(b *batch) {
 func (s *subscription) settle(pos millrace.Position) {
 	s.attached, s.detached = true, false
 	s.wait = 0
-	s.news = append(s.news, millrace.Update{Kind: millrace.UpdateAttached, Topic: s.topic, Position: pos})
+	s.news = append(s.news, millrace.Update{Kind: millrace.UpdateAttached, Topic: s.topic, Position: pos, Class: s.hub.rule.Class})
 }
 
 // proceed takes what follows on the position from the hub's tail. Where that has no way on, the log is read, unless the

@@ -117,8 +117,8 @@ func fanOut(b *testing.B, lead bool, sessions, batch int) {
 // feed is an upstream that tells what it is given.
 type feed struct{ updates chan []millrace.Update }
 
-func (f *feed) Subscribe(topic string, _ millrace.Start) error {
-	f.updates <- []millrace.Update{{Kind: millrace.UpdateAttached, Topic: topic}}
+func (f *feed) Subscribe(s millrace.Subscription) error {
+	f.updates <- []millrace.Update{{Kind: millrace.UpdateAttached, Topic: s.Topic}}
 	return nil
 }
 

@@ -56,6 +56,7 @@ func (h *house) drain(window time.Duration) <-chan struct{} {
 	return over
 }
 
+// Promise: docs/delivery.md 7.2.
 func TestADrainSendsPeersAwayEvenlyAndServesEachUntilItsTurn(t *testing.T) {
 	in(t, gateway.Config{Loops: 3}, func(h *house) {
 		const crowd, window = 1500, 10 * time.Second
@@ -217,6 +218,7 @@ func TestDrainsThatBeginOrEndTogetherAreOne(t *testing.T) {
 	})
 }
 
+// Promise: docs/delivery.md 7.3.
 func TestAnOldConnectionIsToldToComeBack(t *testing.T) {
 	const age = 100 * time.Second
 	in(t, gateway.Config{MaxSessionAge: age, Loops: 2}, func(h *house) {

@@ -61,6 +61,7 @@ func resuming(cursor string) gateway.Opening {
 	return gateway.Opening{Grant: everything("alice"), Cursor: cursor}
 }
 
+// Promise: docs/delivery.md 7.5.
 func TestOpeningsAreLetInAtTheRateAndThoseThatResumeFirst(t *testing.T) {
 	in(t, gateway.Config{AdmitRate: 100, MaxAdmitWait: 3 * time.Second}, func(h *house) {
 		first := h.join(h.wire, "a")
@@ -99,6 +100,7 @@ func TestOpeningsAreLetInAtTheRateAndThoseThatResumeFirst(t *testing.T) {
 	})
 }
 
+// Promise: docs/delivery.md 7.5.
 func TestWhoWouldWaitTooLongIsRefusedWithATimeOfItsOwn(t *testing.T) {
 	in(t, gateway.Config{AdmitRate: 100, MaxAdmitWait: time.Second}, func(h *house) {
 		r := h.rush(1000, func(int) gateway.Opening { return open("a") })

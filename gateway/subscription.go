@@ -73,7 +73,7 @@ func (sub *subscription) advance() {
 	}
 	if !sub.attached {
 		switch sub.start.Kind {
-		case millrace.StartNow:
+		case millrace.StartDefault, millrace.StartNow:
 			sub.attach(a.pos)
 		case millrace.StartAfter:
 			sub.attach(sub.start.After)

@@ -181,7 +181,7 @@ func (g *Gateway) acquire(name string) (*topic, *millrace.Error) {
 	if t == nil {
 		name = strings.Clone(name) // or it would keep the URL that it was cut from in memory, and the token in it
 		t = &topic{name: name, tail: tail{first: 1, run: 1, maxEntries: g.config.TailEvents, maxBytes: g.config.TailBytes}}
-		if err := g.upstream.Subscribe(name, millrace.Start{}); err != nil {
+		if err := g.upstream.Subscribe(millrace.Subscription{Topic: name, Start: millrace.Start{Kind: millrace.StartNow}}); err != nil {
 			return nil, millrace.Errorf(millrace.ReasonUnavailable, "the broker can't be reached").WithCause(err)
 		}
 		g.topics[t.name] = t

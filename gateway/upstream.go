@@ -16,11 +16,11 @@ import (
 // All methods may be called concurrently, Next by one goroutine at a time. Events that it hands out are shared and
 // immutable.
 type Upstream interface {
-	// Subscribe asks for a topic from start on and returns at once; what comes of it arrives through Next. A topic is
-	// subscribed once at a time. The error says that the upstream is closed.
-	Subscribe(topic string, start millrace.Start) error
+	// Subscribe asks for a topic or a pattern and returns at once; what comes of it arrives through Next. Each is subscribed
+	// once at a time. The error says that the upstream is closed.
+	Subscribe(s millrace.Subscription) error
 
-	// Unsubscribe ends the subscription to a topic. Updates that were under way may still arrive.
+	// Unsubscribe ends the subscription to a topic or pattern. Updates that were under way may still arrive.
 	Unsubscribe(topic string)
 
 	// Next returns the updates that have come, at least one, in order for each topic. It waits for the first, until ctx

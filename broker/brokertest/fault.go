@@ -92,6 +92,14 @@ func (t *Torn) Follow(ctx context.Context, topic string, f broker.Follower) (mil
 	return t.Log.Follow(ctx, topic, f)
 }
 
+// Watch implements broker.Log.
+func (t *Torn) Watch(ctx context.Context, pattern millrace.Pattern, w broker.Watcher) (func(), error) {
+	if err := t.fault(); err != nil {
+		return nil, err
+	}
+	return t.Log.Watch(ctx, pattern, w)
+}
+
 // Forgetful is a log that can lose everything at once, as an engine does that fails over to an empty copy. Its followers
 // stay, and are not told of the loss.
 type Forgetful struct {
@@ -100,6 +108,7 @@ type Forgetful struct {
 	mu        sync.Mutex
 	log       broker.Log
 	followers map[*forgetfulFollower]func() // with what stops them at log
+	watchers  map[*forgetfulWatcher]func()
 }
 
 type forgetfulFollower struct {
@@ -107,9 +116,14 @@ type forgetfulFollower struct {
 	broker.Follower
 }
 
+type forgetfulWatcher struct {
+	pattern millrace.Pattern
+	broker.Watcher
+}
+
 // NewForgetful returns a log over those that open returns, one after the other.
 func NewForgetful(open func() broker.Log) *Forgetful {
-	return &Forgetful{open: open, log: open(), followers: map[*forgetfulFollower]func(){}}
+	return &Forgetful{open: open, log: open(), followers: map[*forgetfulFollower]func(){}, watchers: map[*forgetfulWatcher]func(){}}
 }
 
 // Forget goes on with an empty log.
@@ -117,6 +131,9 @@ func (f *Forgetful) Forget() error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for _, stop := range f.followers {
+		stop()
+	}
+	for _, stop := range f.watchers {
 		stop()
 	}
 	if err := f.log.Close(); err != nil {
@@ -129,6 +146,13 @@ func (f *Forgetful) Forget() error {
 			return err
 		}
 		f.followers[follower] = stop
+	}
+	for watcher := range f.watchers {
+		stop, err := f.log.Watch(context.Background(), watcher.pattern, watcher)
+		if err != nil {
+			return err
+		}
+		f.watchers[watcher] = stop
 	}
 	return nil
 }
@@ -171,6 +195,30 @@ func (f *Forgetful) leave(follower *forgetfulFollower) {
 		stop()
 	}
 }
+
+// Watch implements broker.Log.
+func (f *Forgetful) Watch(ctx context.Context, pattern millrace.Pattern, to broker.Watcher) (func(), error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	watcher := &forgetfulWatcher{pattern, to}
+	stop, err := f.log.Watch(ctx, pattern, watcher)
+	if err != nil {
+		return nil, err
+	}
+	f.watchers[watcher] = stop
+	return func() {
+		f.mu.Lock()
+		stop := f.watchers[watcher]
+		delete(f.watchers, watcher)
+		f.mu.Unlock()
+		if stop != nil {
+			stop()
+		}
+	}, nil
+}
+
+// Rule implements broker.Log.
+func (f *Forgetful) Rule(topic string) *broker.Rule { return f.current().Rule(topic) }
 
 // Topics implements broker.Log.
 func (f *Forgetful) Topics(ctx context.Context, after string, limit int) ([]broker.TopicState, error) {

@@ -13,10 +13,7 @@ func (s *service) History(ctx context.Context, m *millracev1.HistoryRequest) (*m
 	if err := callerOf(ctx).allow(millrace.ActionHistory, "read the history of", m.GetTopic()); err != nil {
 		return nil, err
 	}
-	r, refusal := wire.ParseHistoryRequest(m)
-	if refusal != nil {
-		return nil, refusal
-	}
+	r := wire.ParseHistoryRequest(m)
 	r.Limit = bound(r.Limit, s.config.PageEvents)
 	r.MaxBytes = bound(r.MaxBytes, s.config.PageBytes)
 	page, err := s.broker.History(ctx, m.GetTopic(), r)

@@ -212,7 +212,7 @@ func TestAnEventIsWithheldFromTheLinkThatSentIt(t *testing.T) {
 	}
 	u := l.next()
 	for ; u.GetAdvanced() != nil; u = l.next() {
-		start = wire.ParsePosition(u.GetAdvanced())
+		start = wire.ParsePosition(u.GetAdvanced().GetPosition())
 	}
 	if start != events[1].Position {
 		t.Errorf("the sender advanced to %v, want %v", start, events[1].Position)

@@ -16,10 +16,7 @@ import (
 // admit reads an event that a caller asks to be stored, and says who publishes it. A caller that is not trusted
 // publishes as itself; one that is may name the sender or the principal, and is then left out itself.
 func (c *caller) admit(session string, m *millracev1.NewEvent) (millrace.Publish, *millrace.Error) {
-	p, err := wire.ParseNewEvent(m)
-	if err != nil {
-		return p, err
-	}
+	p := wire.ParseNewEvent(m)
 	if err := c.allow(millrace.ActionPublish, "publish to", m.GetTopic()); err != nil {
 		return p, err
 	}

@@ -79,7 +79,7 @@ func TestWhatIsWrongWithOneSubscriptionLeavesTheOthers(t *testing.T) {
 	s := f.subscribe(f.client(), &millracev1.SubscribeRequest{Subscriptions: []*millracev1.Subscription{
 		{Topic: "chat:*"},
 		{Topic: "a b"},
-		{Topic: "a", Filter: &millracev1.Filter{}},
+		{Topic: "a", Filter: `name == "x"`},
 		{Topic: "b", MaxRate: 1},
 		{Topic: "c", Members: true},
 		{Topic: "$sys"},

@@ -126,7 +126,7 @@ func (w *writer) tell(alias uint32, u *millrace.Update) bool {
 		w.out.update(&millracev1.Update{Alias: alias, Kind: &millracev1.Update_Attached{Attached: &millracev1.Attached{
 			Topic:    u.Topic,
 			Position: wire.Position(u.Position),
-			Class:    millracev1.DeliveryClass_DELIVERY_CLASS_LOG,
+			Class:    wire.Class(u.Class),
 		}}})
 	case millrace.UpdateGap:
 		w.out.update(&millracev1.Update{Alias: alias, Kind: &millracev1.Update_Gap{Gap: wire.Gap(u.Gap)}})
@@ -145,7 +145,7 @@ func (w *writer) tellEvents(alias uint32, u *millrace.Update) bool {
 		for n < len(u.Events) && w.withheld(u.Events[n]) {
 			n++
 		}
-		w.out.update(&millracev1.Update{Alias: alias, Kind: &millracev1.Update_Advanced{Advanced: wire.Position(u.Events[n-1].Position)}})
+		w.out.update(&millracev1.Update{Alias: alias, Kind: &millracev1.Update_Advanced{Advanced: &millracev1.Advanced{Position: wire.Position(u.Events[n-1].Position)}}})
 		u.Events = u.Events[n:]
 		return true
 	}
@@ -181,7 +181,7 @@ func (w *writer) subscribe(alias uint32, m *millracev1.Subscription, start millr
 		w.refuse(alias, err)
 		return
 	}
-	if err := w.feed.Subscribe(m.GetTopic(), start); err != nil {
+	if err := w.feed.Subscribe(millrace.Subscription{Topic: m.GetTopic(), Start: start}); err != nil {
 		w.refuse(alias, millrace.AsError(err))
 		return
 	}
@@ -199,7 +199,7 @@ func (w *writer) check(m *millracev1.Subscription) *millrace.Error {
 		return err
 	}
 	switch _, taken := w.aliases[topic]; {
-	case m.GetFilter() != nil:
+	case m.GetFilter() != "":
 		return millrace.Errorf(millrace.ReasonUnsupported, "this broker has no filters")
 	case m.GetMaxRate() != 0:
 		return millrace.Errorf(millrace.ReasonUnsupported, "topic %q is of class log, which has no max_rate", topic)

@@ -120,7 +120,8 @@ func spread(t *testing.T, ticks []int) {
 }
 
 // A gateway that stops sends its peers away one after the other over its window, serves each until its turn, and each
-// goes on elsewhere with nothing lost (DESIGN promise 9, protocol 8.1 to 8.3).
+// goes on elsewhere with nothing lost (protocol 8.1 to 8.3).
+// Promise: docs/delivery.md 7.2.
 func TestAGatewayThatStopsSendsItsPeersAwayEvenlyAndEachGoesOnElsewhere(t *testing.T) {
 	const topic = "drain:many"
 	s := startSplit(t, "--drain-window", "2s")
@@ -178,6 +179,7 @@ func operate(t *testing.T, args ...string) (out string, err error) {
 }
 
 // An operator drains a gateway by its id through the broker; the gateway stays up, not ready, until it is stopped.
+// Promise: docs/delivery.md 7.2.
 func TestAnOperatorDrainsAGateway(t *testing.T) {
 	const topic = "drain:op"
 	b := start(t, "broker", "--listen", "127.0.0.1:0")
@@ -238,6 +240,7 @@ func TestAnOperatorDrainsAGateway(t *testing.T) {
 }
 
 // A connection that is old enough is told to come back, and goes on with nothing lost (protocol 8.4).
+// Promise: docs/delivery.md 7.3.
 func TestAConnectionEndsByAgeAndGoesOn(t *testing.T) {
 	const topic = "age:1"
 	s := startSplit(t, "--max-session-age", "2s")
@@ -259,6 +262,7 @@ func TestAConnectionEndsByAgeAndGoesOn(t *testing.T) {
 
 // Streams between gateways and brokers end by age and move, while events are published at full speed, and no browser
 // notices.
+// Promise: docs/delivery.md 7.4.
 func TestStreamsToTheBrokerMoveAndNoBrowserNotices(t *testing.T) {
 	const topic, moves = "move:1", 5
 	s := splitWith(t, []string{"--stream-age", "200ms", "--topic-max-events", "10000000", "--topic-max-bytes", "4GiB"}, nil)

@@ -61,6 +61,7 @@ func arrive(t *testing.T, addr, query string, began time.Time) (a arrival) {
 
 // A storm of peers that come at once is let in at a rate, those that resume first; who would wait too long is told when to
 // come back, and nobody stays out (protocol 8.5).
+// Promise: docs/delivery.md 7.5.
 func TestAStormIsLetInAtARateAndThoseThatResumeFirst(t *testing.T) {
 	const storm, rate, topic = 2000, 250, "storm:1"
 	s := startSplit(t, "--admit-rate", fmt.Sprint(rate), "--admit-wait", "1s")

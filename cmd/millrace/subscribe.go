@@ -49,7 +49,7 @@ func (j *subscribeJob) parseStart(text string) error {
 	kind, value, _ := strings.Cut(text, "=")
 	switch {
 	case text == "now":
-		j.start = millrace.Start{}
+		j.start = millrace.Start{Kind: millrace.StartNow}
 	case text == "earliest":
 		j.start = millrace.Start{Kind: millrace.StartEarliest}
 	case kind == "last":

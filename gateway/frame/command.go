@@ -46,7 +46,7 @@ func unsupported(what string) *millrace.Error {
 
 func subscribe(m *millracev1.SubscribeFrame) (gateway.Command, *millrace.Error) {
 	switch {
-	case m.GetFilter() != nil:
+	case m.GetFilter() != "":
 		return nil, unsupported("filters")
 	case m.GetMaxRate() != 0:
 		return nil, unsupported("maxRate in topics of class log")

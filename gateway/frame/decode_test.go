@@ -24,7 +24,7 @@ var readable = map[string]struct {
 	want gateway.Command
 }{
 	`{"subscribe":{"topic":"chat:1"}}`:                                        {0, gateway.Subscribe{Topic: "chat:1"}},
-	`{"id":7,"subscribe":{"topic":"a","start":{"now":true}}}`:                 {7, gateway.Subscribe{Topic: "a"}},
+	`{"id":7,"subscribe":{"topic":"a","start":{"now":true}}}`:                 {7, gateway.Subscribe{Topic: "a", Start: millrace.Start{Kind: millrace.StartNow}}},
 	`{"id":"7","subscribe":{"topic":"a","start":{"last":5}}}`:                 {7, gateway.Subscribe{Topic: "a", Start: millrace.Start{Kind: millrace.StartLast, Count: 5}}},
 	`{"subscribe":{"topic":"a","start":{"earliest":true}}}`:                   {0, gateway.Subscribe{Topic: "a", Start: millrace.Start{Kind: millrace.StartEarliest}}},
 	`{"subscribe":{"topic":"a","start":{"sinceMs":"1000"}}}`:                  {0, gateway.Subscribe{Topic: "a", Start: millrace.Start{Kind: millrace.StartSince, Since: time.UnixMilli(1000).UTC()}}},
@@ -123,7 +123,7 @@ func TestBadFramesAreNamed(t *testing.T) {
 		`{"id":7,"publish":{"binary":"*"}}`:                    {7, millrace.ReasonBadRequest, "publish"},
 		`{"id":7,"publish":{"tombstone":true}}`:                {7, millrace.ReasonUnsupported, "tombstones"},
 		`{"id":7,"join":{"topic":"a","data":1}}`:               {7, millrace.ReasonUnsupported, "join"},
-		`{"id":7,"subscribe":{"topic":"a","filter":{}}}`:       {7, millrace.ReasonUnsupported, "filters"},
+		`{"id":7,"subscribe":{"topic":"a","filter":"name"}}`:   {7, millrace.ReasonUnsupported, "filters"},
 		`{"id":7,"subscribe":{"topic":"a","maxRate":1}}`:       {7, millrace.ReasonUnsupported, "maxRate"},
 		`{"id":7,"subscribe":{"cursor":"garbage"}}`:            {7, millrace.ReasonCursorInvalid, ""},
 		`{"id":7,"subscribe":{"cursor":"s.x"}}`:                {7, millrace.ReasonCursorInvalid, "no topic"},

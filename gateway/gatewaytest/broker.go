@@ -68,15 +68,15 @@ func (b *Broker) tell(u ...millrace.Update) {
 }
 
 // Subscribe implements Upstream.
-func (b *Broker) Subscribe(topic string, start millrace.Start) error {
+func (b *Broker) Subscribe(want millrace.Subscription) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.closed {
 		return millrace.Errorf(millrace.ReasonUnavailable, "the broker is closed")
 	}
-	f := &follow{start: start}
-	b.follows[topic] = f
-	b.attach(topic, f)
+	f := &follow{start: want.Start}
+	b.follows[want.Topic] = f
+	b.attach(want.Topic, f)
 	return nil
 }
 

@@ -104,7 +104,7 @@ func (w *watcher) subscribe(topic string, start millrace.Start) *watched {
 	w.Helper()
 	b := &watched{start: start}
 	w.books[topic] = b
-	if err := w.Upstream.Subscribe(topic, start); err != nil {
+	if err := w.Upstream.Subscribe(millrace.Subscription{Topic: topic, Start: start}); err != nil {
 		w.Fatalf("subscribe: %v", err)
 	}
 	return b
@@ -237,7 +237,7 @@ func (w *watcher) closing() {
 	if err := <-ended; w.ctx.Err() != nil {
 		w.Errorf("Next went on until the test lost its patience: %v", err)
 	}
-	if err := w.Upstream.Subscribe("b", millrace.Start{}); err == nil {
+	if err := w.Upstream.Subscribe(millrace.Subscription{Topic: "b"}); err == nil {
 		w.Error("a closed upstream takes a subscription")
 	}
 }

@@ -244,7 +244,7 @@ func TestAnyOriginIsAllowedOnlyByAStar(t *testing.T) {
 // Protocol 1.3.
 func TestAStartIsReadFromText(t *testing.T) {
 	for text, want := range map[string]millrace.Start{
-		"": {}, "now": {}, "earliest": {Kind: millrace.StartEarliest}, "last=7": {Kind: millrace.StartLast, Count: 7},
+		"": {}, "now": {Kind: millrace.StartNow}, "earliest": {Kind: millrace.StartEarliest}, "last=7": {Kind: millrace.StartLast, Count: 7},
 		"since=1500":                 {Kind: millrace.StartSince, Since: time.UnixMilli(1500)},
 		"since=2026-01-02T03:04:05Z": {Kind: millrace.StartSince, Since: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)},
 		"after=7-9":                  millrace.After(millrace.Position{Offset: 7, Mark: 9}),

@@ -42,12 +42,14 @@ func ReadOpening(query url.Values) (gateway.Opening, *millrace.Error) {
 }
 
 // ReadStart reads a start as URLs have it: now, earliest, last=N, since=T or after=OFFSET-MARK, where T is a time of
-// RFC 3339 or in milliseconds since 1970 UTC. Empty is now.
+// RFC 3339 or in milliseconds since 1970 UTC. Empty is as the class of the topic has it.
 func ReadStart(text string) (millrace.Start, *millrace.Error) {
 	kind, value, _ := strings.Cut(text, "=")
 	switch {
-	case text == "", text == "now":
+	case text == "":
 		return millrace.Start{}, nil
+	case text == "now":
+		return millrace.Start{Kind: millrace.StartNow}, nil
 	case text == "earliest":
 		return millrace.Start{Kind: millrace.StartEarliest}, nil
 	case kind == "last":

@@ -22,6 +22,7 @@ const (
 	fieldNoEcho      = 9
 	fieldTimeMS      = 10
 	fieldData        = 11
+	fieldTombstone   = 12
 
 	fieldOffset = 1 // of Position
 	fieldMark   = 2
@@ -45,7 +46,7 @@ func EventEnvelope(e *millrace.Event) []byte {
 	return appendFields(b, e)
 }
 
-// appendFields appends all of the event but the bytes of its data, which is the last field there is.
+// appendFields appends all of the event but the bytes of its data, which it puts last.
 func appendFields(b []byte, e *millrace.Event) []byte {
 	if !e.Position.IsZero() {
 		b = protowire.AppendTag(b, fieldPosition, protowire.BytesType)
@@ -80,6 +81,10 @@ func appendFields(b []byte, e *millrace.Event) []byte {
 		b = protowire.AppendTag(b, fieldTimeMS, protowire.VarintType)
 		b = protowire.AppendVarint(b, uint64(ms))
 	}
+	if e.Tombstone {
+		b = protowire.AppendTag(b, fieldTombstone, protowire.VarintType)
+		b = protowire.AppendVarint(b, 1)
+	}
 	if len(e.Data) > 0 {
 		b = protowire.AppendTag(b, fieldData, protowire.BytesType)
 		b = protowire.AppendVarint(b, uint64(len(e.Data)))
@@ -106,6 +111,9 @@ func eventSize(e *millrace.Event) int {
 	}
 	if ms := unixMillis(e.Time); ms != 0 {
 		n += protowire.SizeTag(fieldTimeMS) + protowire.SizeVarint(uint64(ms))
+	}
+	if e.Tombstone {
+		n += protowire.SizeTag(fieldTombstone) + protowire.SizeVarint(1)
 	}
 	if len(e.Data) > 0 {
 		n += protowire.SizeTag(fieldData) + protowire.SizeBytes(len(e.Data))
@@ -164,6 +172,7 @@ func ParseEvent(topic string, m *millracev1.Event) *millrace.Event {
 		Headers:     parseHeaders(m.GetHeaders()),
 		Sender:      parseSender(m.GetSender()),
 		NoEcho:      m.GetNoEcho(),
+		Tombstone:   m.GetTombstone(),
 		Time:        moment(m.GetTimeMs()),
 		Data:        m.GetData(),
 	}

@@ -15,6 +15,7 @@ func HistoryRequest(topic string, r millrace.Range) *millracev1.HistoryRequest {
 		Backward: r.Backward,
 		Limit:    bound(r.Limit),
 		MaxBytes: bound(r.MaxBytes),
+		State:    r.State,
 	}
 }
 
@@ -24,20 +25,18 @@ func bound(n int) uint32 {
 }
 
 // ParseHistoryRequest reads the range that is asked for. Going forward an absent start is the oldest event.
-func ParseHistoryRequest(m *millracev1.HistoryRequest) (millrace.Range, *millrace.Error) {
+func ParseHistoryRequest(m *millracev1.HistoryRequest) millrace.Range {
 	r := millrace.Range{
 		Start:    ParseStart(m.GetStart()),
 		Backward: m.GetBackward(),
 		Limit:    int(min(m.GetLimit(), math.MaxInt32)),
 		MaxBytes: int(min(m.GetMaxBytes(), math.MaxInt32)),
+		State:    m.GetState(),
 	}
 	if !r.Backward && m.GetStart().GetPlace() == nil {
 		r.Start.Kind = millrace.StartEarliest
 	}
-	if m.GetState() {
-		return r, millrace.Errorf(millrace.ReasonUnsupported, "topic %q is of class log, which has no state", m.GetTopic())
-	}
-	return r, nil
+	return r
 }
 
 // PageHead makes the message of a page, all but its events, whose elements are to be joined to it.
@@ -46,7 +45,8 @@ func PageHead(p millrace.Page) *millracev1.HistoryResponse {
 		Next:  Position(p.Next),
 		Head:  Position(p.Head),
 		More:  p.More,
-		Class: millracev1.DeliveryClass_DELIVERY_CLASS_LOG,
+		Class: Class(p.Class),
+		Lost:  p.Lost,
 	}
 	if p.Gap != nil {
 		m.Gap = Gap(p.Gap)
@@ -61,6 +61,8 @@ func ParsePage(topic string, m *millracev1.HistoryResponse) millrace.Page {
 		Next:   ParsePosition(m.GetNext()),
 		Head:   ParsePosition(m.GetHead()),
 		More:   m.GetMore(),
+		Class:  ParseClass(m.GetClass()),
+		Lost:   m.GetLost(),
 	}
 	if m.GetGap() != nil {
 		p.Gap = ParseGap(m.GetGap())

@@ -18,6 +18,7 @@ func NewEvent(p millrace.Publish) *millracev1.NewEvent {
 		Data:        e.Data,
 		Sender:      sender(e.Sender),
 		NoEcho:      e.NoEcho,
+		Tombstone:   e.Tombstone,
 		Principal:   p.Principal,
 	}
 	if p.Expect != nil {
@@ -36,8 +37,8 @@ func NewEvents(batch []millrace.Publish) []*millracev1.NewEvent {
 }
 
 // ParseNewEvent reads what is asked to be published. The event shares the message's data, so the message must not be
-// changed. A tombstone is ReasonUnsupported; the event is then returned all the same, to be named in the answer.
-func ParseNewEvent(m *millracev1.NewEvent) (millrace.Publish, *millrace.Error) {
+// changed.
+func ParseNewEvent(m *millracev1.NewEvent) millrace.Publish {
 	p := millrace.Publish{
 		Event: &millrace.Event{
 			Topic:       m.GetTopic(),
@@ -48,6 +49,7 @@ func ParseNewEvent(m *millracev1.NewEvent) (millrace.Publish, *millrace.Error) {
 			Headers:     parseHeaders(m.GetHeaders()),
 			Sender:      parseSender(m.GetSender()),
 			NoEcho:      m.GetNoEcho(),
+			Tombstone:   m.GetTombstone(),
 			Data:        m.GetData(),
 		},
 		Principal: m.GetPrincipal(),
@@ -56,10 +58,7 @@ func ParseNewEvent(m *millracev1.NewEvent) (millrace.Publish, *millrace.Error) {
 		expect := ParsePosition(m.GetExpect())
 		p.Expect = &expect
 	}
-	if m.GetTombstone() {
-		return p, millrace.Errorf(millrace.ReasonUnsupported, "topic %q is of class log, which has no tombstones", m.GetTopic())
-	}
-	return p, nil
+	return p
 }
 
 // Ack makes the message of an ack.
@@ -67,7 +66,11 @@ func Ack(a millrace.Ack) *millracev1.Ack {
 	if a.Err != nil {
 		return &millracev1.Ack{Topic: a.Topic, Error: Error(a.Err)}
 	}
-	return &millracev1.Ack{Topic: a.Topic, Position: Position(a.Position), TimeMs: unixMillis(a.Time), Repeated: a.Repeated}
+	m := &millracev1.Ack{Topic: a.Topic, TimeMs: unixMillis(a.Time), Repeated: a.Repeated}
+	if !a.Position.IsZero() {
+		m.Position = Position(a.Position)
+	}
+	return m
 }
 
 // Acks makes the messages of acks.

@@ -21,7 +21,7 @@ func ParsePosition(m *millracev1.Position) millrace.Position {
 	return millrace.Position{Offset: m.GetOffset(), Mark: m.GetMark()}
 }
 
-// Start makes the message of a start. Its place is always set.
+// Start makes the message of a start. That of the class has no place set.
 func Start(s millrace.Start) *millracev1.Start {
 	switch s.Kind {
 	case millrace.StartEarliest:
@@ -31,13 +31,15 @@ func Start(s millrace.Start) *millracev1.Start {
 	case millrace.StartSince:
 		return &millracev1.Start{Place: &millracev1.Start_SinceMs{SinceMs: unixMillis(s.Since)}}
 	case millrace.StartAfter:
-		return &millracev1.Start{Place: &millracev1.Start_After{After: Position(s.After)}}
-	default:
+		return &millracev1.Start{Place: &millracev1.Start_After{After: Position(s.After)}, Lost: s.Lost}
+	case millrace.StartNow:
 		return &millracev1.Start{Place: &millracev1.Start_Now{Now: true}}
+	default:
+		return &millracev1.Start{}
 	}
 }
 
-// ParseStart reads a start; an absent one is now.
+// ParseStart reads a start; an absent one is that of the topic's class.
 func ParseStart(m *millracev1.Start) millrace.Start {
 	switch place := m.GetPlace().(type) {
 	case *millracev1.Start_Earliest:
@@ -47,15 +49,41 @@ func ParseStart(m *millracev1.Start) millrace.Start {
 	case *millracev1.Start_SinceMs:
 		return millrace.Start{Kind: millrace.StartSince, Since: moment(place.SinceMs)}
 	case *millracev1.Start_After:
-		return millrace.After(ParsePosition(place.After))
+		return millrace.Start{Kind: millrace.StartAfter, After: ParsePosition(place.After), Lost: m.GetLost()}
+	case *millracev1.Start_Now:
+		return millrace.Start{Kind: millrace.StartNow}
 	default:
 		return millrace.Start{}
 	}
 }
 
+// Class makes the value of a class.
+func Class(c millrace.Class) millracev1.DeliveryClass {
+	switch c {
+	case millrace.ClassLatest:
+		return millracev1.DeliveryClass_DELIVERY_CLASS_LATEST
+	case millrace.ClassEphemeral:
+		return millracev1.DeliveryClass_DELIVERY_CLASS_EPHEMERAL
+	default:
+		return millracev1.DeliveryClass_DELIVERY_CLASS_LOG
+	}
+}
+
+// ParseClass reads a class; one that this version does not know is log, the strictest.
+func ParseClass(c millracev1.DeliveryClass) millrace.Class {
+	switch c {
+	case millracev1.DeliveryClass_DELIVERY_CLASS_LATEST:
+		return millrace.ClassLatest
+	case millracev1.DeliveryClass_DELIVERY_CLASS_EPHEMERAL:
+		return millrace.ClassEphemeral
+	default:
+		return millrace.ClassLog
+	}
+}
+
 // Gap makes the message of a gap.
 func Gap(g *millrace.Gap) *millracev1.Gap {
-	return &millracev1.Gap{Topic: g.Topic, After: Position(g.After), Until: Position(g.Until), Cause: g.Cause.String()}
+	return &millracev1.Gap{Topic: g.Topic, After: Position(g.After), Until: Position(g.Until), Cause: g.Cause.String(), Count: g.Count}
 }
 
 // ParseGap reads a gap. A cause that this version does not know becomes CauseReset, which promises the least.
@@ -69,6 +97,7 @@ func ParseGap(m *millracev1.Gap) *millrace.Gap {
 		After: ParsePosition(m.GetAfter()),
 		Until: ParsePosition(m.GetUntil()),
 		Cause: cause,
+		Count: m.GetCount(),
 	}
 }
 

@@ -48,6 +48,8 @@ func someEvent(chance *rand.Rand) *millrace.Event {
 	}
 	if chance.IntN(4) > 0 {
 		e.Data = bytes.Repeat([]byte{'x'}, chance.IntN(40_000))
+	} else {
+		e.Tombstone = chance.IntN(2) == 0
 	}
 	return e
 }
@@ -57,7 +59,8 @@ func element(e *millrace.Event) []byte { return append(wire.EventEnvelope(e), e.
 // message is what EventEnvelope writes out, by way of the generated code.
 func message(e *millrace.Event) *millracev1.Event {
 	m := &millracev1.Event{
-		Prev: e.Prev, Id: e.ID, Name: e.Name, Key: e.Key, ContentType: e.ContentType, NoEcho: e.NoEcho, Data: e.Data,
+		Prev: e.Prev, Id: e.ID, Name: e.Name, Key: e.Key, ContentType: e.ContentType, NoEcho: e.NoEcho, Tombstone: e.Tombstone,
+		Data: e.Data,
 	}
 	if !e.Position.IsZero() {
 		m.Position = wire.Position(e.Position)
@@ -134,19 +137,21 @@ func TestWordsComeBackAsTheyWere(t *testing.T) {
 	pos := millrace.Position{Offset: 7, Mark: 1 << 63}
 	starts := []millrace.Start{
 		{},
+		{Kind: millrace.StartNow},
 		{Kind: millrace.StartEarliest},
 		{Kind: millrace.StartLast, Count: 9},
 		{Kind: millrace.StartSince, Since: at},
 		millrace.After(pos),
 		millrace.After(millrace.Position{}),
+		(&millrace.Page{Next: pos, Lost: 6}).Resume(),
 	}
 	for _, s := range starts {
 		if got := wire.ParseStart(carried(t, wire.Start(s))); got != s {
 			t.Errorf("start %+v comes back as %+v", s, got)
 		}
-		r := millrace.Range{Start: s, Limit: 3, MaxBytes: 4, Backward: s.Kind == millrace.StartNow}
-		if got, err := wire.ParseHistoryRequest(carried(t, wire.HistoryRequest("a", r))); err != nil || got != r {
-			t.Errorf("range %+v comes back as %+v, %v", r, got, err)
+		r := millrace.Range{Start: s, Limit: 3, MaxBytes: 4, Backward: s.Kind == millrace.StartDefault, State: s.Kind == millrace.StartEarliest}
+		if got := wire.ParseHistoryRequest(carried(t, wire.HistoryRequest("a", r))); got != r {
+			t.Errorf("range %+v comes back as %+v", r, got)
 		}
 	}
 	for cause := millrace.CauseTrimmed; cause <= millrace.CauseDenied; cause++ {
@@ -177,18 +182,31 @@ func TestWordsComeBackAsTheyWere(t *testing.T) {
 		Principal: "u",
 		Expect:    &millrace.Position{},
 	}
-	got, err := wire.ParseNewEvent(carried(t, wire.NewEvent(p)))
-	if err != nil || !reflect.DeepEqual(got, p) {
-		t.Errorf("publish comes back as %+v, %v", got, err)
+	if got := wire.ParseNewEvent(carried(t, wire.NewEvent(p))); !reflect.DeepEqual(got, p) {
+		t.Errorf("publish comes back as %+v", got)
+	}
+	gone := millrace.Publish{Event: &millrace.Event{Topic: "a", Key: "k", Tombstone: true}}
+	if got := wire.ParseNewEvent(carried(t, wire.NewEvent(gone))); !reflect.DeepEqual(got, gone) {
+		t.Errorf("tombstone comes back as %+v", got)
+	}
+	for _, s := range []millrace.Subscription{
+		{Topic: "a", Start: millrace.After(pos)},
+		{Topic: "chat:*", MaxRate: 0.5},
+	} {
+		if got, err := wire.ParseSubscription(carried(t, wire.Subscription(3, s))); err != nil || got != s {
+			t.Errorf("subscription %+v comes back as %+v, %v", s, got, err)
+		}
 	}
 }
 
 func TestAPageComesBackWithWhatItLacks(t *testing.T) {
 	page := millrace.Page{
-		Gap:  &millrace.Gap{Topic: "a", Until: millrace.Position{Offset: 2, Mark: 2}, Cause: millrace.CauseTrimmed},
-		Next: millrace.Position{Offset: 3, Mark: 3},
-		Head: millrace.Position{Offset: 4, Mark: 4},
-		More: true,
+		Gap:   &millrace.Gap{Topic: "a", Until: millrace.Position{Offset: 2, Mark: 2}, Cause: millrace.CauseTrimmed},
+		Next:  millrace.Position{Offset: 3, Mark: 3},
+		Head:  millrace.Position{Offset: 4, Mark: 4},
+		More:  true,
+		Class: millrace.ClassLatest,
+		Lost:  2,
 	}
 	e := &millrace.Event{Topic: "a", Position: page.Next, Prev: 2, Data: []byte("1")}
 	b, err := proto.Marshal(wire.PageHead(page))
@@ -206,22 +224,11 @@ func TestAPageComesBackWithWhatItLacks(t *testing.T) {
 }
 
 func TestAForwardRangeWithoutStartIsFromTheOldest(t *testing.T) {
-	r, err := wire.ParseHistoryRequest(&millracev1.HistoryRequest{Topic: "a"})
-	if err != nil || r.Start.Kind != millrace.StartEarliest {
-		t.Errorf("got %+v, %v", r, err)
+	if r := wire.ParseHistoryRequest(&millracev1.HistoryRequest{Topic: "a"}); r.Start.Kind != millrace.StartEarliest {
+		t.Errorf("got %+v", r)
 	}
-	r, err = wire.ParseHistoryRequest(&millracev1.HistoryRequest{Topic: "a", Backward: true})
-	if err != nil || r.Start.Kind != millrace.StartNow {
-		t.Errorf("backward: got %+v, %v", r, err)
-	}
-}
-
-func TestWhatClassLogDoesNotHaveIsUnsupported(t *testing.T) {
-	if _, err := wire.ParseHistoryRequest(&millracev1.HistoryRequest{State: true}); err == nil || err.Reason != millrace.ReasonUnsupported {
-		t.Errorf("state: %v", err)
-	}
-	if _, err := wire.ParseNewEvent(&millracev1.NewEvent{Topic: "a", Tombstone: true}); err == nil || err.Reason != millrace.ReasonUnsupported {
-		t.Errorf("tombstone: %v", err)
+	if r := wire.ParseHistoryRequest(&millracev1.HistoryRequest{Topic: "a", Backward: true}); r.Start.Kind != millrace.StartDefault {
+		t.Errorf("backward: got %+v", r)
 	}
 }
 

@@ -68,7 +68,7 @@ func BenchmarkLink(b *testing.B) {
 	b.ReportAllocs()
 	b.ResetTimer()
 	for range b.N {
-		if err := l.Subscribe("a", millrace.Start{Kind: millrace.StartEarliest}); err != nil {
+		if err := l.Subscribe(millrace.Subscription{Topic: "a", Start: millrace.Start{Kind: millrace.StartEarliest}}); err != nil {
 			b.Fatal(err)
 		}
 		for seen := 0; seen < n; {

@@ -86,9 +86,10 @@ func (l *Link) Close() {
 // Status returns how the link stands, and why.
 func (l *Link) Status() Status { return l.driver.status() }
 
-// Subscribe asks for a topic from start on and returns at once; what comes of it arrives through Next. It fails with
-// ReasonConflict if the topic is subscribed already, and if the link is closed.
-func (l *Link) Subscribe(topic string, start millrace.Start) error {
+// Subscribe asks for a topic and returns at once; what comes of it arrives through Next. It fails with ReasonConflict if
+// the topic is subscribed already, and if the link is closed.
+func (l *Link) Subscribe(want millrace.Subscription) error {
+	topic, start := want.Topic, want.Start
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.ctx.Err() != nil {

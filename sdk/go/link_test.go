@@ -140,7 +140,7 @@ func phrase(u millrace.Update) []string {
 
 func mustSubscribe(t *testing.T, l *sdk.Link, topic string, start millrace.Start) {
 	t.Helper()
-	if err := l.Subscribe(topic, start); err != nil {
+	if err := l.Subscribe(millrace.Subscription{Topic: topic, Start: start}); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -211,7 +211,7 @@ func TestWhatComesForAnEarlierSubscriptionToATopicIsNotTold(t *testing.T) {
 	}
 	end.say(events(old, 1, 2), refused(old, "full"), attached(alias, "a", pos(1, 1)), events(old, 1, 3), events(alias, 1, 2))
 	h.want(t, "a at 1", "a 2")
-	if err := l.Subscribe("a", millrace.Start{}); millrace.AsError(err).Reason != millrace.ReasonConflict {
+	if err := l.Subscribe(millrace.Subscription{Topic: "a"}); millrace.AsError(err).Reason != millrace.ReasonConflict {
 		t.Errorf("a topic is subscribed twice: %v", err)
 	}
 }
@@ -324,7 +324,7 @@ func TestALinkThatTheBrokerWillNeverTakeIsOver(t *testing.T) {
 	if millrace.AsError(err).Reason != millrace.ReasonUnsupported {
 		t.Errorf("Next fails with %v", err)
 	}
-	if err := l.Subscribe("a", millrace.Start{}); millrace.AsError(err).Reason != millrace.ReasonUnsupported {
+	if err := l.Subscribe(millrace.Subscription{Topic: "a"}); millrace.AsError(err).Reason != millrace.ReasonUnsupported {
 		t.Errorf("Subscribe fails with %v", err)
 	}
 }
@@ -356,7 +356,7 @@ func TestAClosedLinkFails(t *testing.T) {
 	if _, err := l.Next(t.Context()); !errors.Is(err, sdk.ErrClosed) {
 		t.Errorf("Next fails with %v", err)
 	}
-	if err := l.Subscribe("a", millrace.Start{}); !errors.Is(err, sdk.ErrClosed) {
+	if err := l.Subscribe(millrace.Subscription{Topic: "a"}); !errors.Is(err, sdk.ErrClosed) {
 		t.Errorf("Subscribe fails with %v", err)
 	}
 }

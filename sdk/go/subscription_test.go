@@ -162,7 +162,7 @@ func TestASubscriptionGoesOnFromItsLastGoodPosition(t *testing.T) {
 			"over what was withheld from it",
 			[]func(s subscribeStream) error{
 				func(s subscribeStream) error {
-					moved := &millracev1.Update{Alias: 1, Kind: &millracev1.Update_Advanced{Advanced: wire.Position(pos(1, 5))}}
+					moved := &millracev1.Update{Alias: 1, Kind: &millracev1.Update_Advanced{Advanced: &millracev1.Advanced{Position: wire.Position(pos(1, 5))}}}
 					say(s, attached(1, "a", pos(1, 0)), events(1, 1, 1), moved)
 					return status(millrace.ReasonDraining)
 				},

@@ -146,9 +146,6 @@ func (t *track) receive(dst []item, u *millracev1.Update) ([]item, *millrace.Err
 			t.failures = 0
 			dst = t.tell(dst, millrace.Update{Kind: millrace.UpdateEvents, Events: events, Position: t.position})
 		}
-		if until := kind.Events.GetConflatedUntil(); until != nil && err == nil {
-			return t.move(dst, wire.ParsePosition(until))
-		}
 		return dst, err
 	case *millracev1.Update_Gap:
 		gap := wire.ParseGap(kind.Gap)
@@ -158,7 +155,7 @@ func (t *track) receive(dst []item, u *millracev1.Update) ([]item, *millrace.Err
 		}
 		return t.tell(dst, millrace.Update{Kind: millrace.UpdateGap, Gap: gap, Position: gap.Until}), nil
 	case *millracev1.Update_Advanced:
-		return t.move(dst, wire.ParsePosition(kind.Advanced))
+		return t.move(dst, wire.ParsePosition(kind.Advanced.GetPosition()))
 	case *millracev1.Update_Detached:
 		return t.detach(dst, nil), nil
 	}

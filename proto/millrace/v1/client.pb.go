@@ -647,16 +647,17 @@ type SubscribeFrame struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// A topic, or a pattern: a segment * stands for any one segment, a last segment ** for one or more.
 	Topic string `protobuf:"bytes,1,opt,name=topic,proto3" json:"topic,omitempty"`
-	// Where to begin; nothing set is now. A pattern takes only now.
+	// Where to begin; nothing set is now or, in class latest, the state. For a pattern it is where the topics that there are
+	// begin; one that is born later is followed from its birth.
 	Start *Start `protobuf:"bytes,2,opt,name=start,proto3" json:"start,omitempty"`
 	// In place of topic and start: a cursor, whole or one piece. Each of its topics is subscribed from its position and
 	// answered by a frame of its own.
 	Cursor string `protobuf:"bytes,3,opt,name=cursor,proto3" json:"cursor,omitempty"`
-	// What to leave out.
-	Filter *Filter `protobuf:"bytes,4,opt,name=filter,proto3" json:"filter,omitempty"`
-	// In the classes latest and ephemeral: at most so many events a second, newer ones taking the place of older ones.
-	// 0 is no limit.
-	MaxRate       uint32 `protobuf:"varint,5,opt,name=max_rate,json=maxRate,proto3" json:"max_rate,omitempty"`
+	// What to leave out: an expression such as name == "price" && header.region ^= "eu-". Empty leaves out nothing.
+	Filter string `protobuf:"bytes,4,opt,name=filter,proto3" json:"filter,omitempty"`
+	// In the classes latest and ephemeral: at most so many events a second, from 0.001 to 1000, newer ones taking the place
+	// of older ones. 0 is no limit.
+	MaxRate       float64 `protobuf:"fixed64,5,opt,name=max_rate,json=maxRate,proto3" json:"max_rate,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -712,14 +713,14 @@ func (x *SubscribeFrame) GetCursor() string {
 	return ""
 }
 
-func (x *SubscribeFrame) GetFilter() *Filter {
+func (x *SubscribeFrame) GetFilter() string {
 	if x != nil {
 		return x.Filter
 	}
-	return nil
+	return ""
 }
 
-func (x *SubscribeFrame) GetMaxRate() uint32 {
+func (x *SubscribeFrame) GetMaxRate() float64 {
 	if x != nil {
 		return x.MaxRate
 	}
@@ -1051,7 +1052,7 @@ type JoinFrame struct {
 	// Where the subscription begins, if there is none yet; nothing set is now.
 	Start *Start `protobuf:"bytes,3,opt,name=start,proto3" json:"start,omitempty"`
 	// What the subscription leaves out, if there is none yet.
-	Filter *Filter `protobuf:"bytes,4,opt,name=filter,proto3" json:"filter,omitempty"`
+	Filter string `protobuf:"bytes,4,opt,name=filter,proto3" json:"filter,omitempty"`
 	// Whether the session wants members frames. Absent is true.
 	Members       *bool `protobuf:"varint,5,opt,name=members,proto3,oneof" json:"members,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -1109,11 +1110,11 @@ func (x *JoinFrame) GetStart() *Start {
 	return nil
 }
 
-func (x *JoinFrame) GetFilter() *Filter {
+func (x *JoinFrame) GetFilter() string {
 	if x != nil {
 		return x.Filter
 	}
-	return nil
+	return ""
 }
 
 func (x *JoinFrame) GetMembers() bool {
@@ -1442,7 +1443,7 @@ type ConnectedFrame struct {
 	Session string `protobuf:"bytes,1,opt,name=session,proto3" json:"session,omitempty"`
 	// Who the peer is to the server; empty for an anonymous one.
 	Subject string `protobuf:"bytes,2,opt,name=subject,proto3" json:"subject,omitempty"`
-	// What the session's cursor begins with: its seal. The peer appends the piece of each topic, separated by commas. It
+	// What the session's cursor begins with: its seal and options. The peer appends the piece of each topic, separated by commas. It
 	// also proves, in a POST, that it comes from this session: keep it to oneself.
 	Cursor string `protobuf:"bytes,4,opt,name=cursor,proto3" json:"cursor,omitempty"`
 	// How often the server pings or sends something else, in milliseconds.
@@ -1565,7 +1566,7 @@ type SubscribedFrame struct {
 	Pending bool `protobuf:"varint,3,opt,name=pending,proto3" json:"pending,omitempty"`
 	// The topic's class: log, latest or ephemeral; empty is log.
 	Class string `protobuf:"bytes,4,opt,name=class,proto3" json:"class,omitempty"`
-	// The new seal, with which the session's cursor begins from here on; empty if it did not change.
+	// What the session's cursor begins with from here on; empty if it did not change.
 	Cursor string `protobuf:"bytes,5,opt,name=cursor,proto3" json:"cursor,omitempty"`
 	// For a topic that a pattern matched: the pattern.
 	Pattern       string `protobuf:"bytes,6,opt,name=pattern,proto3" json:"pattern,omitempty"`
@@ -1652,7 +1653,7 @@ type UnsubscribedFrame struct {
 	Topic string `protobuf:"bytes,1,opt,name=topic,proto3" json:"topic,omitempty"`
 	// Why, if the peer did not ask for it.
 	Error *Error `protobuf:"bytes,2,opt,name=error,proto3" json:"error,omitempty"`
-	// The new seal, with which the session's cursor begins from here on; empty if it did not change.
+	// What the session's cursor begins with from here on; empty if it did not change.
 	Cursor        string `protobuf:"bytes,3,opt,name=cursor,proto3" json:"cursor,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1903,13 +1904,16 @@ func (*EventFrame_Text) isEventFrame_Payload() {}
 
 func (*EventFrame_Binary) isEventFrame_Payload() {}
 
-// AdvancedFrame moves a position on over events that were filtered or withheld.
+// AdvancedFrame moves a position on over events that were filtered, withheld or left out as older ones of their key. It
+// comes before the event that follows on it.
 type AdvancedFrame struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The topic.
 	Topic string `protobuf:"bytes,1,opt,name=topic,proto3" json:"topic,omitempty"`
 	// Where the peer stands now.
-	Position      *Position `protobuf:"bytes,2,opt,name=position,proto3" json:"position,omitempty"`
+	Position *Position `protobuf:"bytes,2,opt,name=position,proto3" json:"position,omitempty"`
+	// In class latest: how many of the events passed over were older ones of their key.
+	Conflated     uint64 `protobuf:"varint,3,opt,name=conflated,proto3" json:"conflated,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1956,6 +1960,13 @@ func (x *AdvancedFrame) GetPosition() *Position {
 		return x.Position
 	}
 	return nil
+}
+
+func (x *AdvancedFrame) GetConflated() uint64 {
+	if x != nil {
+		return x.Conflated
+	}
+	return 0
 }
 
 // PublishedFrame says that an event was stored.
@@ -2131,7 +2142,7 @@ type JoinedFrame struct {
 	Member *Member `protobuf:"bytes,2,opt,name=member,proto3" json:"member,omitempty"`
 	// How many members there are.
 	Count uint64 `protobuf:"varint,3,opt,name=count,proto3" json:"count,omitempty"`
-	// The new seal, with which the session's cursor begins from here on; empty if it did not change.
+	// What the session's cursor begins with from here on; empty if it did not change.
 	Cursor        string `protobuf:"bytes,4,opt,name=cursor,proto3" json:"cursor,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -2326,7 +2337,7 @@ func (x *RefreshedFrame) GetExpiresMs() int64 {
 // DoneFrame says that something was done; it has nothing to add but the new seal.
 type DoneFrame struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The new seal, with which the session's cursor begins from here on; empty if it did not change.
+	// What the session's cursor begins with from here on; empty if it did not change.
 	Cursor        string `protobuf:"bytes,1,opt,name=cursor,proto3" json:"cursor,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -2486,13 +2497,13 @@ const file_millrace_v1_client_proto_rawDesc = "" +
 	"\x06goaway\x18\x10 \x01(\v2\x13.millrace.v1.GoawayH\x00R\x06goaway\x12,\n" +
 	"\x04pong\x18\x11 \x01(\v2\x16.millrace.v1.PongFrameH\x00R\x04pong\x12;\n" +
 	"\theartbeat\x18\x12 \x01(\v2\x1b.millrace.v1.HeartbeatFrameH\x00R\theartbeatB\x06\n" +
-	"\x04kind\"\xb0\x01\n" +
+	"\x04kind\"\x9b\x01\n" +
 	"\x0eSubscribeFrame\x12\x14\n" +
 	"\x05topic\x18\x01 \x01(\tR\x05topic\x12(\n" +
 	"\x05start\x18\x02 \x01(\v2\x12.millrace.v1.StartR\x05start\x12\x16\n" +
-	"\x06cursor\x18\x03 \x01(\tR\x06cursor\x12+\n" +
-	"\x06filter\x18\x04 \x01(\v2\x13.millrace.v1.FilterR\x06filter\x12\x19\n" +
-	"\bmax_rate\x18\x05 \x01(\rR\amaxRate\"(\n" +
+	"\x06cursor\x18\x03 \x01(\tR\x06cursor\x12\x16\n" +
+	"\x06filter\x18\x04 \x01(\tR\x06filter\x12\x19\n" +
+	"\bmax_rate\x18\x05 \x01(\x01R\amaxRate\"(\n" +
 	"\x10UnsubscribeFrame\x12\x14\n" +
 	"\x05topic\x18\x01 \x01(\tR\x05topic\"\xec\x02\n" +
 	"\fPublishFrame\x12\x14\n" +
@@ -2516,12 +2527,12 @@ const file_millrace_v1_client_proto_rawDesc = "" +
 	"\x05start\x18\x02 \x01(\v2\x12.millrace.v1.StartR\x05start\x12\x1a\n" +
 	"\bbackward\x18\x03 \x01(\bR\bbackward\x12\x14\n" +
 	"\x05limit\x18\x04 \x01(\rR\x05limit\x12\x14\n" +
-	"\x05state\x18\x05 \x01(\bR\x05state\"\xb7\x01\n" +
+	"\x05state\x18\x05 \x01(\bR\x05state\"\xa2\x01\n" +
 	"\tJoinFrame\x12\x14\n" +
 	"\x05topic\x18\x01 \x01(\tR\x05topic\x12\x12\n" +
 	"\x04data\x18\x02 \x01(\fR\x04data\x12(\n" +
-	"\x05start\x18\x03 \x01(\v2\x12.millrace.v1.StartR\x05start\x12+\n" +
-	"\x06filter\x18\x04 \x01(\v2\x13.millrace.v1.FilterR\x06filter\x12\x1d\n" +
+	"\x05start\x18\x03 \x01(\v2\x12.millrace.v1.StartR\x05start\x12\x16\n" +
+	"\x06filter\x18\x04 \x01(\tR\x06filter\x12\x1d\n" +
 	"\amembers\x18\x05 \x01(\bH\x00R\amembers\x88\x01\x01B\n" +
 	"\n" +
 	"\b_members\"7\n" +
@@ -2583,10 +2594,11 @@ const file_millrace_v1_client_proto_rawDesc = "" +
 	"\x04text\x18\v \x01(\tH\x00R\x04text\x12\x18\n" +
 	"\x06binary\x18\f \x01(\fH\x00R\x06binary\x12\x1c\n" +
 	"\ttombstone\x18\r \x01(\bR\ttombstoneB\t\n" +
-	"\apayload\"X\n" +
+	"\apayload\"v\n" +
 	"\rAdvancedFrame\x12\x14\n" +
 	"\x05topic\x18\x01 \x01(\tR\x05topic\x121\n" +
-	"\bposition\x18\x02 \x01(\v2\x15.millrace.v1.PositionR\bposition\"\x8e\x01\n" +
+	"\bposition\x18\x02 \x01(\v2\x15.millrace.v1.PositionR\bposition\x12\x1c\n" +
+	"\tconflated\x18\x03 \x01(\x04R\tconflated\"\x8e\x01\n" +
 	"\x0ePublishedFrame\x12\x14\n" +
 	"\x05topic\x18\x01 \x01(\tR\x05topic\x121\n" +
 	"\bposition\x18\x02 \x01(\v2\x15.millrace.v1.PositionR\bposition\x12\x17\n" +
@@ -2663,11 +2675,10 @@ var file_millrace_v1_client_proto_goTypes = []any{
 	(*Error)(nil),             // 28: millrace.v1.Error
 	(*Goaway)(nil),            // 29: millrace.v1.Goaway
 	(*Start)(nil),             // 30: millrace.v1.Start
-	(*Filter)(nil),            // 31: millrace.v1.Filter
-	(*Header)(nil),            // 32: millrace.v1.Header
-	(*Position)(nil),          // 33: millrace.v1.Position
-	(*Sender)(nil),            // 34: millrace.v1.Sender
-	(*Member)(nil),            // 35: millrace.v1.Member
+	(*Header)(nil),            // 31: millrace.v1.Header
+	(*Position)(nil),          // 32: millrace.v1.Position
+	(*Sender)(nil),            // 33: millrace.v1.Sender
+	(*Member)(nil),            // 34: millrace.v1.Member
 }
 var file_millrace_v1_client_proto_depIdxs = []int32{
 	2,  // 0: millrace.v1.ClientFrame.subscribe:type_name -> millrace.v1.SubscribeFrame
@@ -2700,32 +2711,30 @@ var file_millrace_v1_client_proto_depIdxs = []int32{
 	24, // 27: millrace.v1.ServerFrame.pong:type_name -> millrace.v1.PongFrame
 	25, // 28: millrace.v1.ServerFrame.heartbeat:type_name -> millrace.v1.HeartbeatFrame
 	30, // 29: millrace.v1.SubscribeFrame.start:type_name -> millrace.v1.Start
-	31, // 30: millrace.v1.SubscribeFrame.filter:type_name -> millrace.v1.Filter
-	32, // 31: millrace.v1.PublishFrame.headers:type_name -> millrace.v1.Header
-	33, // 32: millrace.v1.PublishFrame.expect:type_name -> millrace.v1.Position
-	30, // 33: millrace.v1.HistoryFrame.start:type_name -> millrace.v1.Start
-	30, // 34: millrace.v1.JoinFrame.start:type_name -> millrace.v1.Start
-	31, // 35: millrace.v1.JoinFrame.filter:type_name -> millrace.v1.Filter
-	33, // 36: millrace.v1.AckFrame.position:type_name -> millrace.v1.Position
-	33, // 37: millrace.v1.SubscribedFrame.position:type_name -> millrace.v1.Position
-	28, // 38: millrace.v1.UnsubscribedFrame.error:type_name -> millrace.v1.Error
-	33, // 39: millrace.v1.EventFrame.position:type_name -> millrace.v1.Position
-	32, // 40: millrace.v1.EventFrame.headers:type_name -> millrace.v1.Header
-	34, // 41: millrace.v1.EventFrame.sender:type_name -> millrace.v1.Sender
-	33, // 42: millrace.v1.AdvancedFrame.position:type_name -> millrace.v1.Position
-	33, // 43: millrace.v1.PublishedFrame.position:type_name -> millrace.v1.Position
-	16, // 44: millrace.v1.HistoryPageFrame.events:type_name -> millrace.v1.EventFrame
-	26, // 45: millrace.v1.HistoryPageFrame.gap:type_name -> millrace.v1.Gap
-	33, // 46: millrace.v1.HistoryPageFrame.next:type_name -> millrace.v1.Position
-	33, // 47: millrace.v1.HistoryPageFrame.head:type_name -> millrace.v1.Position
-	35, // 48: millrace.v1.JoinedFrame.member:type_name -> millrace.v1.Member
-	35, // 49: millrace.v1.PresencePageFrame.members:type_name -> millrace.v1.Member
-	33, // 50: millrace.v1.PresencePageFrame.as_of:type_name -> millrace.v1.Position
-	51, // [51:51] is the sub-list for method output_type
-	51, // [51:51] is the sub-list for method input_type
-	51, // [51:51] is the sub-list for extension type_name
-	51, // [51:51] is the sub-list for extension extendee
-	0,  // [0:51] is the sub-list for field type_name
+	31, // 30: millrace.v1.PublishFrame.headers:type_name -> millrace.v1.Header
+	32, // 31: millrace.v1.PublishFrame.expect:type_name -> millrace.v1.Position
+	30, // 32: millrace.v1.HistoryFrame.start:type_name -> millrace.v1.Start
+	30, // 33: millrace.v1.JoinFrame.start:type_name -> millrace.v1.Start
+	32, // 34: millrace.v1.AckFrame.position:type_name -> millrace.v1.Position
+	32, // 35: millrace.v1.SubscribedFrame.position:type_name -> millrace.v1.Position
+	28, // 36: millrace.v1.UnsubscribedFrame.error:type_name -> millrace.v1.Error
+	32, // 37: millrace.v1.EventFrame.position:type_name -> millrace.v1.Position
+	31, // 38: millrace.v1.EventFrame.headers:type_name -> millrace.v1.Header
+	33, // 39: millrace.v1.EventFrame.sender:type_name -> millrace.v1.Sender
+	32, // 40: millrace.v1.AdvancedFrame.position:type_name -> millrace.v1.Position
+	32, // 41: millrace.v1.PublishedFrame.position:type_name -> millrace.v1.Position
+	16, // 42: millrace.v1.HistoryPageFrame.events:type_name -> millrace.v1.EventFrame
+	26, // 43: millrace.v1.HistoryPageFrame.gap:type_name -> millrace.v1.Gap
+	32, // 44: millrace.v1.HistoryPageFrame.next:type_name -> millrace.v1.Position
+	32, // 45: millrace.v1.HistoryPageFrame.head:type_name -> millrace.v1.Position
+	34, // 46: millrace.v1.JoinedFrame.member:type_name -> millrace.v1.Member
+	34, // 47: millrace.v1.PresencePageFrame.members:type_name -> millrace.v1.Member
+	32, // 48: millrace.v1.PresencePageFrame.as_of:type_name -> millrace.v1.Position
+	49, // [49:49] is the sub-list for method output_type
+	49, // [49:49] is the sub-list for method input_type
+	49, // [49:49] is the sub-list for extension type_name
+	49, // [49:49] is the sub-list for extension extendee
+	0,  // [0:49] is the sub-list for field type_name
 }
 
 func init() { file_millrace_v1_client_proto_init() }

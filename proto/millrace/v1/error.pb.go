@@ -35,44 +35,46 @@ const (
 	ErrorReason_ERROR_REASON_TOPIC_INVALID ErrorReason = 2
 	// ERROR_REASON_CURSOR_INVALID (INVALID_ARGUMENT): not a cursor.
 	ErrorReason_ERROR_REASON_CURSOR_INVALID ErrorReason = 3
+	// ERROR_REASON_FILTER_INVALID (INVALID_ARGUMENT): not a filter.
+	ErrorReason_ERROR_REASON_FILTER_INVALID ErrorReason = 4
 	// ERROR_REASON_EVENT_INVALID (INVALID_ARGUMENT): the event breaks a rule, for example its data is not of its content type.
-	ErrorReason_ERROR_REASON_EVENT_INVALID ErrorReason = 4
+	ErrorReason_ERROR_REASON_EVENT_INVALID ErrorReason = 5
 	// ERROR_REASON_UNAUTHORIZED (UNAUTHENTICATED): no token, or one that does not hold.
-	ErrorReason_ERROR_REASON_UNAUTHORIZED ErrorReason = 5
+	ErrorReason_ERROR_REASON_UNAUTHORIZED ErrorReason = 6
 	// ERROR_REASON_TOKEN_EXPIRED (UNAUTHENTICATED): the token held until now.
-	ErrorReason_ERROR_REASON_TOKEN_EXPIRED ErrorReason = 6
+	ErrorReason_ERROR_REASON_TOKEN_EXPIRED ErrorReason = 7
 	// ERROR_REASON_FORBIDDEN (PERMISSION_DENIED): the grant does not cover it.
-	ErrorReason_ERROR_REASON_FORBIDDEN ErrorReason = 7
+	ErrorReason_ERROR_REASON_FORBIDDEN ErrorReason = 8
 	// ERROR_REASON_ORIGIN_FORBIDDEN (PERMISSION_DENIED): the page's origin is not on the list.
-	ErrorReason_ERROR_REASON_ORIGIN_FORBIDDEN ErrorReason = 8
+	ErrorReason_ERROR_REASON_ORIGIN_FORBIDDEN ErrorReason = 9
 	// ERROR_REASON_NOT_FOUND (NOT_FOUND): there is no such thing.
-	ErrorReason_ERROR_REASON_NOT_FOUND ErrorReason = 9
+	ErrorReason_ERROR_REASON_NOT_FOUND ErrorReason = 10
 	// ERROR_REASON_UNSUPPORTED (UNIMPLEMENTED): this server does not do that.
-	ErrorReason_ERROR_REASON_UNSUPPORTED ErrorReason = 10
+	ErrorReason_ERROR_REASON_UNSUPPORTED ErrorReason = 11
 	// ERROR_REASON_CONFLICT (FAILED_PRECONDITION): the condition of a publish does not hold.
-	ErrorReason_ERROR_REASON_CONFLICT ErrorReason = 11
+	ErrorReason_ERROR_REASON_CONFLICT ErrorReason = 12
 	// ERROR_REASON_TOO_LARGE (RESOURCE_EXHAUSTED): a frame or event beyond the size limit.
-	ErrorReason_ERROR_REASON_TOO_LARGE ErrorReason = 12
+	ErrorReason_ERROR_REASON_TOO_LARGE ErrorReason = 13
 	// ERROR_REASON_TOO_MANY_TOPICS (RESOURCE_EXHAUSTED): a session with more topics than allowed.
-	ErrorReason_ERROR_REASON_TOO_MANY_TOPICS ErrorReason = 13
+	ErrorReason_ERROR_REASON_TOO_MANY_TOPICS ErrorReason = 14
 	// ERROR_REASON_RATE_LIMITED (RESOURCE_EXHAUSTED): too much in too short a time; may be tried again later.
-	ErrorReason_ERROR_REASON_RATE_LIMITED ErrorReason = 14
+	ErrorReason_ERROR_REASON_RATE_LIMITED ErrorReason = 15
 	// ERROR_REASON_FULL (RESOURCE_EXHAUSTED): the server is at a limit of its own; may be tried again later.
-	ErrorReason_ERROR_REASON_FULL ErrorReason = 15
+	ErrorReason_ERROR_REASON_FULL ErrorReason = 16
 	// ERROR_REASON_UNAVAILABLE (UNAVAILABLE): what is behind the server can't be reached; may be tried again later.
-	ErrorReason_ERROR_REASON_UNAVAILABLE ErrorReason = 16
+	ErrorReason_ERROR_REASON_UNAVAILABLE ErrorReason = 17
 	// ERROR_REASON_DRAINING (UNAVAILABLE): the server is going away; may be tried again, best at another.
-	ErrorReason_ERROR_REASON_DRAINING ErrorReason = 17
+	ErrorReason_ERROR_REASON_DRAINING ErrorReason = 18
 	// ERROR_REASON_STALE (UNAVAILABLE): the peer did not answer in time; may come back.
-	ErrorReason_ERROR_REASON_STALE ErrorReason = 18
+	ErrorReason_ERROR_REASON_STALE ErrorReason = 19
 	// ERROR_REASON_SLOW (UNAVAILABLE): the peer took nothing for too long; may come back.
-	ErrorReason_ERROR_REASON_SLOW ErrorReason = 19
+	ErrorReason_ERROR_REASON_SLOW ErrorReason = 20
 	// ERROR_REASON_DEADLINE (DEADLINE_EXCEEDED): the caller's time was up; may be tried again.
-	ErrorReason_ERROR_REASON_DEADLINE ErrorReason = 20
+	ErrorReason_ERROR_REASON_DEADLINE ErrorReason = 21
 	// ERROR_REASON_CANCELED (CANCELLED): the caller gave up.
-	ErrorReason_ERROR_REASON_CANCELED ErrorReason = 21
+	ErrorReason_ERROR_REASON_CANCELED ErrorReason = 22
 	// ERROR_REASON_INTERNAL (INTERNAL): a fault of the server; may be tried again.
-	ErrorReason_ERROR_REASON_INTERNAL ErrorReason = 22
+	ErrorReason_ERROR_REASON_INTERNAL ErrorReason = 23
 )
 
 // Enum value maps for ErrorReason.
@@ -82,50 +84,52 @@ var (
 		1:  "ERROR_REASON_BAD_REQUEST",
 		2:  "ERROR_REASON_TOPIC_INVALID",
 		3:  "ERROR_REASON_CURSOR_INVALID",
-		4:  "ERROR_REASON_EVENT_INVALID",
-		5:  "ERROR_REASON_UNAUTHORIZED",
-		6:  "ERROR_REASON_TOKEN_EXPIRED",
-		7:  "ERROR_REASON_FORBIDDEN",
-		8:  "ERROR_REASON_ORIGIN_FORBIDDEN",
-		9:  "ERROR_REASON_NOT_FOUND",
-		10: "ERROR_REASON_UNSUPPORTED",
-		11: "ERROR_REASON_CONFLICT",
-		12: "ERROR_REASON_TOO_LARGE",
-		13: "ERROR_REASON_TOO_MANY_TOPICS",
-		14: "ERROR_REASON_RATE_LIMITED",
-		15: "ERROR_REASON_FULL",
-		16: "ERROR_REASON_UNAVAILABLE",
-		17: "ERROR_REASON_DRAINING",
-		18: "ERROR_REASON_STALE",
-		19: "ERROR_REASON_SLOW",
-		20: "ERROR_REASON_DEADLINE",
-		21: "ERROR_REASON_CANCELED",
-		22: "ERROR_REASON_INTERNAL",
+		4:  "ERROR_REASON_FILTER_INVALID",
+		5:  "ERROR_REASON_EVENT_INVALID",
+		6:  "ERROR_REASON_UNAUTHORIZED",
+		7:  "ERROR_REASON_TOKEN_EXPIRED",
+		8:  "ERROR_REASON_FORBIDDEN",
+		9:  "ERROR_REASON_ORIGIN_FORBIDDEN",
+		10: "ERROR_REASON_NOT_FOUND",
+		11: "ERROR_REASON_UNSUPPORTED",
+		12: "ERROR_REASON_CONFLICT",
+		13: "ERROR_REASON_TOO_LARGE",
+		14: "ERROR_REASON_TOO_MANY_TOPICS",
+		15: "ERROR_REASON_RATE_LIMITED",
+		16: "ERROR_REASON_FULL",
+		17: "ERROR_REASON_UNAVAILABLE",
+		18: "ERROR_REASON_DRAINING",
+		19: "ERROR_REASON_STALE",
+		20: "ERROR_REASON_SLOW",
+		21: "ERROR_REASON_DEADLINE",
+		22: "ERROR_REASON_CANCELED",
+		23: "ERROR_REASON_INTERNAL",
 	}
 	ErrorReason_value = map[string]int32{
 		"ERROR_REASON_UNSPECIFIED":      0,
 		"ERROR_REASON_BAD_REQUEST":      1,
 		"ERROR_REASON_TOPIC_INVALID":    2,
 		"ERROR_REASON_CURSOR_INVALID":   3,
-		"ERROR_REASON_EVENT_INVALID":    4,
-		"ERROR_REASON_UNAUTHORIZED":     5,
-		"ERROR_REASON_TOKEN_EXPIRED":    6,
-		"ERROR_REASON_FORBIDDEN":        7,
-		"ERROR_REASON_ORIGIN_FORBIDDEN": 8,
-		"ERROR_REASON_NOT_FOUND":        9,
-		"ERROR_REASON_UNSUPPORTED":      10,
-		"ERROR_REASON_CONFLICT":         11,
-		"ERROR_REASON_TOO_LARGE":        12,
-		"ERROR_REASON_TOO_MANY_TOPICS":  13,
-		"ERROR_REASON_RATE_LIMITED":     14,
-		"ERROR_REASON_FULL":             15,
-		"ERROR_REASON_UNAVAILABLE":      16,
-		"ERROR_REASON_DRAINING":         17,
-		"ERROR_REASON_STALE":            18,
-		"ERROR_REASON_SLOW":             19,
-		"ERROR_REASON_DEADLINE":         20,
-		"ERROR_REASON_CANCELED":         21,
-		"ERROR_REASON_INTERNAL":         22,
+		"ERROR_REASON_FILTER_INVALID":   4,
+		"ERROR_REASON_EVENT_INVALID":    5,
+		"ERROR_REASON_UNAUTHORIZED":     6,
+		"ERROR_REASON_TOKEN_EXPIRED":    7,
+		"ERROR_REASON_FORBIDDEN":        8,
+		"ERROR_REASON_ORIGIN_FORBIDDEN": 9,
+		"ERROR_REASON_NOT_FOUND":        10,
+		"ERROR_REASON_UNSUPPORTED":      11,
+		"ERROR_REASON_CONFLICT":         12,
+		"ERROR_REASON_TOO_LARGE":        13,
+		"ERROR_REASON_TOO_MANY_TOPICS":  14,
+		"ERROR_REASON_RATE_LIMITED":     15,
+		"ERROR_REASON_FULL":             16,
+		"ERROR_REASON_UNAVAILABLE":      17,
+		"ERROR_REASON_DRAINING":         18,
+		"ERROR_REASON_STALE":            19,
+		"ERROR_REASON_SLOW":             20,
+		"ERROR_REASON_DEADLINE":         21,
+		"ERROR_REASON_CANCELED":         22,
+		"ERROR_REASON_INTERNAL":         23,
 	}
 )
 
@@ -321,32 +325,33 @@ const file_millrace_v1_error_proto_rawDesc = "" +
 	"\x0eretry_after_ms\x18\x03 \x01(\rR\fretryAfterMs\x12\x1b\n" +
 	"\twindow_ms\x18\x04 \x01(\rR\bwindowMs\x12\x1c\n" +
 	"\n" +
-	"ends_in_ms\x18\x05 \x01(\rR\bendsInMs*\xaa\x05\n" +
+	"ends_in_ms\x18\x05 \x01(\rR\bendsInMs*\xcb\x05\n" +
 	"\vErrorReason\x12\x1c\n" +
 	"\x18ERROR_REASON_UNSPECIFIED\x10\x00\x12\x1c\n" +
 	"\x18ERROR_REASON_BAD_REQUEST\x10\x01\x12\x1e\n" +
 	"\x1aERROR_REASON_TOPIC_INVALID\x10\x02\x12\x1f\n" +
-	"\x1bERROR_REASON_CURSOR_INVALID\x10\x03\x12\x1e\n" +
-	"\x1aERROR_REASON_EVENT_INVALID\x10\x04\x12\x1d\n" +
-	"\x19ERROR_REASON_UNAUTHORIZED\x10\x05\x12\x1e\n" +
-	"\x1aERROR_REASON_TOKEN_EXPIRED\x10\x06\x12\x1a\n" +
-	"\x16ERROR_REASON_FORBIDDEN\x10\a\x12!\n" +
-	"\x1dERROR_REASON_ORIGIN_FORBIDDEN\x10\b\x12\x1a\n" +
-	"\x16ERROR_REASON_NOT_FOUND\x10\t\x12\x1c\n" +
-	"\x18ERROR_REASON_UNSUPPORTED\x10\n" +
-	"\x12\x19\n" +
-	"\x15ERROR_REASON_CONFLICT\x10\v\x12\x1a\n" +
-	"\x16ERROR_REASON_TOO_LARGE\x10\f\x12 \n" +
-	"\x1cERROR_REASON_TOO_MANY_TOPICS\x10\r\x12\x1d\n" +
-	"\x19ERROR_REASON_RATE_LIMITED\x10\x0e\x12\x15\n" +
-	"\x11ERROR_REASON_FULL\x10\x0f\x12\x1c\n" +
-	"\x18ERROR_REASON_UNAVAILABLE\x10\x10\x12\x19\n" +
-	"\x15ERROR_REASON_DRAINING\x10\x11\x12\x16\n" +
-	"\x12ERROR_REASON_STALE\x10\x12\x12\x15\n" +
-	"\x11ERROR_REASON_SLOW\x10\x13\x12\x19\n" +
-	"\x15ERROR_REASON_DEADLINE\x10\x14\x12\x19\n" +
-	"\x15ERROR_REASON_CANCELED\x10\x15\x12\x19\n" +
-	"\x15ERROR_REASON_INTERNAL\x10\x16B?Z=github.com/millrace-dev/millrace/proto/millrace/v1;millracev1b\x06proto3"
+	"\x1bERROR_REASON_CURSOR_INVALID\x10\x03\x12\x1f\n" +
+	"\x1bERROR_REASON_FILTER_INVALID\x10\x04\x12\x1e\n" +
+	"\x1aERROR_REASON_EVENT_INVALID\x10\x05\x12\x1d\n" +
+	"\x19ERROR_REASON_UNAUTHORIZED\x10\x06\x12\x1e\n" +
+	"\x1aERROR_REASON_TOKEN_EXPIRED\x10\a\x12\x1a\n" +
+	"\x16ERROR_REASON_FORBIDDEN\x10\b\x12!\n" +
+	"\x1dERROR_REASON_ORIGIN_FORBIDDEN\x10\t\x12\x1a\n" +
+	"\x16ERROR_REASON_NOT_FOUND\x10\n" +
+	"\x12\x1c\n" +
+	"\x18ERROR_REASON_UNSUPPORTED\x10\v\x12\x19\n" +
+	"\x15ERROR_REASON_CONFLICT\x10\f\x12\x1a\n" +
+	"\x16ERROR_REASON_TOO_LARGE\x10\r\x12 \n" +
+	"\x1cERROR_REASON_TOO_MANY_TOPICS\x10\x0e\x12\x1d\n" +
+	"\x19ERROR_REASON_RATE_LIMITED\x10\x0f\x12\x15\n" +
+	"\x11ERROR_REASON_FULL\x10\x10\x12\x1c\n" +
+	"\x18ERROR_REASON_UNAVAILABLE\x10\x11\x12\x19\n" +
+	"\x15ERROR_REASON_DRAINING\x10\x12\x12\x16\n" +
+	"\x12ERROR_REASON_STALE\x10\x13\x12\x15\n" +
+	"\x11ERROR_REASON_SLOW\x10\x14\x12\x19\n" +
+	"\x15ERROR_REASON_DEADLINE\x10\x15\x12\x19\n" +
+	"\x15ERROR_REASON_CANCELED\x10\x16\x12\x19\n" +
+	"\x15ERROR_REASON_INTERNAL\x10\x17B?Z=github.com/millrace-dev/millrace/proto/millrace/v1;millracev1b\x06proto3"
 
 var (
 	file_millrace_v1_error_proto_rawDescOnce sync.Once

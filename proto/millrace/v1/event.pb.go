@@ -29,9 +29,11 @@ const (
 	DeliveryClass_DELIVERY_CLASS_UNSPECIFIED DeliveryClass = 0
 	// DELIVERY_CLASS_LOG: every event is kept for a while and delivered in order, once, or told as a gap.
 	DeliveryClass_DELIVERY_CLASS_LOG DeliveryClass = 1
-	// DELIVERY_CLASS_LATEST: of each key only the newest event matters; older ones may be left out without a gap.
+	// DELIVERY_CLASS_LATEST: of each key only the newest event is kept and owed; whoever is slow is told how many older ones
+	// were left out.
 	DeliveryClass_DELIVERY_CLASS_LATEST DeliveryClass = 2
-	// DELIVERY_CLASS_EPHEMERAL: delivered to who is there, not stored, without position.
+	// DELIVERY_CLASS_EPHEMERAL: delivered to who is there, not stored, without position; what a slow peer does not get is
+	// counted.
 	DeliveryClass_DELIVERY_CLASS_EPHEMERAL DeliveryClass = 3
 )
 
@@ -621,7 +623,8 @@ func (x *Ack) GetError() *Error {
 	return nil
 }
 
-// Start is where a subscription or a read begins. Nothing set is now.
+// Start is where a subscription or a read begins. Nothing set is now or, in class latest, the state: the newest event of
+// each key, and then what comes. In class ephemeral, which keeps nothing, any start is now.
 type Start struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The place.
@@ -633,7 +636,9 @@ type Start struct {
 	//	*Start_Last
 	//	*Start_SinceMs
 	//	*Start_After
-	Place         isStart_Place `protobuf_oneof:"place"`
+	Place isStart_Place `protobuf_oneof:"place"`
+	// With after, on the way through the pages of a state: what the page before said as lost.
+	Lost          uint64 `protobuf:"varint,6,opt,name=lost,proto3" json:"lost,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -720,12 +725,19 @@ func (x *Start) GetAfter() *Position {
 	return nil
 }
 
+func (x *Start) GetLost() uint64 {
+	if x != nil {
+		return x.Lost
+	}
+	return 0
+}
+
 type isStart_Place interface {
 	isStart_Place()
 }
 
 type Start_Now struct {
-	// After the topic's head: what comes from here on.
+	// After the topic's head: what comes from here on, in class latest too.
 	Now bool `protobuf:"varint,1,opt,name=now,proto3,oneof"`
 }
 
@@ -759,126 +771,6 @@ func (*Start_SinceMs) isStart_Place() {}
 
 func (*Start_After) isStart_Place() {}
 
-// Filter chooses events. An event passes if it passes every part that is set; an empty filter passes all. What does not
-// pass is no gap: the position moves on over it.
-type Filter struct {
-	state protoimpl.MessageState `protogen:"open.v1"`
-	// Pass events whose name is one of these.
-	Names []string `protobuf:"bytes,1,rep,name=names,proto3" json:"names,omitempty"`
-	// Pass events whose key is one of these.
-	Keys []string `protobuf:"bytes,2,rep,name=keys,proto3" json:"keys,omitempty"`
-	// Pass events that fit all of these.
-	Headers       []*HeaderMatch `protobuf:"bytes,3,rep,name=headers,proto3" json:"headers,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
-}
-
-func (x *Filter) Reset() {
-	*x = Filter{}
-	mi := &file_millrace_v1_event_proto_msgTypes[7]
-	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-	ms.StoreMessageInfo(mi)
-}
-
-func (x *Filter) String() string {
-	return protoimpl.X.MessageStringOf(x)
-}
-
-func (*Filter) ProtoMessage() {}
-
-func (x *Filter) ProtoReflect() protoreflect.Message {
-	mi := &file_millrace_v1_event_proto_msgTypes[7]
-	if x != nil {
-		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-		if ms.LoadMessageInfo() == nil {
-			ms.StoreMessageInfo(mi)
-		}
-		return ms
-	}
-	return mi.MessageOf(x)
-}
-
-// Deprecated: Use Filter.ProtoReflect.Descriptor instead.
-func (*Filter) Descriptor() ([]byte, []int) {
-	return file_millrace_v1_event_proto_rawDescGZIP(), []int{7}
-}
-
-func (x *Filter) GetNames() []string {
-	if x != nil {
-		return x.Names
-	}
-	return nil
-}
-
-func (x *Filter) GetKeys() []string {
-	if x != nil {
-		return x.Keys
-	}
-	return nil
-}
-
-func (x *Filter) GetHeaders() []*HeaderMatch {
-	if x != nil {
-		return x.Headers
-	}
-	return nil
-}
-
-// HeaderMatch passes events that have a header of a name with one of some values.
-type HeaderMatch struct {
-	state protoimpl.MessageState `protogen:"open.v1"`
-	// The header's name.
-	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
-	// One of these is its value; empty is any value.
-	Values        []string `protobuf:"bytes,2,rep,name=values,proto3" json:"values,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
-}
-
-func (x *HeaderMatch) Reset() {
-	*x = HeaderMatch{}
-	mi := &file_millrace_v1_event_proto_msgTypes[8]
-	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-	ms.StoreMessageInfo(mi)
-}
-
-func (x *HeaderMatch) String() string {
-	return protoimpl.X.MessageStringOf(x)
-}
-
-func (*HeaderMatch) ProtoMessage() {}
-
-func (x *HeaderMatch) ProtoReflect() protoreflect.Message {
-	mi := &file_millrace_v1_event_proto_msgTypes[8]
-	if x != nil {
-		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-		if ms.LoadMessageInfo() == nil {
-			ms.StoreMessageInfo(mi)
-		}
-		return ms
-	}
-	return mi.MessageOf(x)
-}
-
-// Deprecated: Use HeaderMatch.ProtoReflect.Descriptor instead.
-func (*HeaderMatch) Descriptor() ([]byte, []int) {
-	return file_millrace_v1_event_proto_rawDescGZIP(), []int{8}
-}
-
-func (x *HeaderMatch) GetName() string {
-	if x != nil {
-		return x.Name
-	}
-	return ""
-}
-
-func (x *HeaderMatch) GetValues() []string {
-	if x != nil {
-		return x.Values
-	}
-	return nil
-}
-
 // Subscription asks for a topic's events from a place on.
 type Subscription struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -887,13 +779,15 @@ type Subscription struct {
 	Alias uint32 `protobuf:"varint,1,opt,name=alias,proto3" json:"alias,omitempty"`
 	// A topic, or a pattern: a segment * stands for any one segment, a last segment ** for one or more.
 	Topic string `protobuf:"bytes,2,opt,name=topic,proto3" json:"topic,omitempty"`
-	// Where to begin. A pattern takes only now.
+	// Where to begin. For a pattern it is where the topics that there are begin; one that is born later is followed from its
+	// birth, and so are those that there are if this is after the zero position.
 	Start *Start `protobuf:"bytes,3,opt,name=start,proto3" json:"start,omitempty"`
-	// What to leave out, at the source.
-	Filter *Filter `protobuf:"bytes,4,opt,name=filter,proto3" json:"filter,omitempty"`
-	// In the classes latest and ephemeral: at most so many events a second, newer ones taking the place of older ones.
-	// 0 is no limit. Class log refuses it as unsupported.
-	MaxRate uint32 `protobuf:"varint,5,opt,name=max_rate,json=maxRate,proto3" json:"max_rate,omitempty"`
+	// What to leave out, at the source: an expression such as name == "price" && header.region ^= "eu-" (docs/protocol.md).
+	// What does not pass is no gap: the position moves on over it. Empty leaves out nothing.
+	Filter string `protobuf:"bytes,4,opt,name=filter,proto3" json:"filter,omitempty"`
+	// In the classes latest and ephemeral: at most so many events a second, from 0.001 to 1000, newer ones taking the place
+	// of older ones. 0 is no limit. Class log refuses it as unsupported.
+	MaxRate float64 `protobuf:"fixed64,5,opt,name=max_rate,json=maxRate,proto3" json:"max_rate,omitempty"`
 	// Also tell of the topic's members: a snapshot first, then changes.
 	Members       bool `protobuf:"varint,6,opt,name=members,proto3" json:"members,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -902,7 +796,7 @@ type Subscription struct {
 
 func (x *Subscription) Reset() {
 	*x = Subscription{}
-	mi := &file_millrace_v1_event_proto_msgTypes[9]
+	mi := &file_millrace_v1_event_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -914,7 +808,7 @@ func (x *Subscription) String() string {
 func (*Subscription) ProtoMessage() {}
 
 func (x *Subscription) ProtoReflect() protoreflect.Message {
-	mi := &file_millrace_v1_event_proto_msgTypes[9]
+	mi := &file_millrace_v1_event_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -927,7 +821,7 @@ func (x *Subscription) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Subscription.ProtoReflect.Descriptor instead.
 func (*Subscription) Descriptor() ([]byte, []int) {
-	return file_millrace_v1_event_proto_rawDescGZIP(), []int{9}
+	return file_millrace_v1_event_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *Subscription) GetAlias() uint32 {
@@ -951,14 +845,14 @@ func (x *Subscription) GetStart() *Start {
 	return nil
 }
 
-func (x *Subscription) GetFilter() *Filter {
+func (x *Subscription) GetFilter() string {
 	if x != nil {
 		return x.Filter
 	}
-	return nil
+	return ""
 }
 
-func (x *Subscription) GetMaxRate() uint32 {
+func (x *Subscription) GetMaxRate() float64 {
 	if x != nil {
 		return x.MaxRate
 	}
@@ -973,7 +867,8 @@ func (x *Subscription) GetMembers() bool {
 }
 
 // Gap names exactly what a subscriber did not get: the events after one position up to and including another. In class
-// ephemeral it has no positions and says only that something was lost.
+// latest the state begins anew with it: keys that are not among the events that follow are gone. In class ephemeral it has
+// no positions and says how many events were lost.
 type Gap struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The topic; empty if the gap concerns a pattern.
@@ -987,14 +882,16 @@ type Gap struct {
 	// it asked for) or denied (its grant does not cover them).
 	Cause string `protobuf:"bytes,4,opt,name=cause,proto3" json:"cause,omitempty"`
 	// The pattern of which topics may have been missed, without positions as they are not known; empty if topic is set.
-	Pattern       string `protobuf:"bytes,5,opt,name=pattern,proto3" json:"pattern,omitempty"`
+	Pattern string `protobuf:"bytes,5,opt,name=pattern,proto3" json:"pattern,omitempty"`
+	// In class ephemeral: how many events were lost; 0 if nobody could count them.
+	Count         uint64 `protobuf:"varint,6,opt,name=count,proto3" json:"count,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Gap) Reset() {
 	*x = Gap{}
-	mi := &file_millrace_v1_event_proto_msgTypes[10]
+	mi := &file_millrace_v1_event_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1006,7 +903,7 @@ func (x *Gap) String() string {
 func (*Gap) ProtoMessage() {}
 
 func (x *Gap) ProtoReflect() protoreflect.Message {
-	mi := &file_millrace_v1_event_proto_msgTypes[10]
+	mi := &file_millrace_v1_event_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1019,7 +916,7 @@ func (x *Gap) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Gap.ProtoReflect.Descriptor instead.
 func (*Gap) Descriptor() ([]byte, []int) {
-	return file_millrace_v1_event_proto_rawDescGZIP(), []int{10}
+	return file_millrace_v1_event_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Gap) GetTopic() string {
@@ -1055,6 +952,13 @@ func (x *Gap) GetPattern() string {
 		return x.Pattern
 	}
 	return ""
+}
+
+func (x *Gap) GetCount() uint64 {
+	if x != nil {
+		return x.Count
+	}
+	return 0
 }
 
 var File_millrace_v1_event_proto protoreflect.FileDescriptor
@@ -1104,34 +1008,29 @@ const file_millrace_v1_event_proto_rawDesc = "" +
 	"\bposition\x18\x02 \x01(\v2\x15.millrace.v1.PositionR\bposition\x12\x17\n" +
 	"\atime_ms\x18\x03 \x01(\x03R\x06timeMs\x12\x1a\n" +
 	"\brepeated\x18\x04 \x01(\bR\brepeated\x12(\n" +
-	"\x05error\x18\x05 \x01(\v2\x12.millrace.v1.ErrorR\x05error\"\xa4\x01\n" +
+	"\x05error\x18\x05 \x01(\v2\x12.millrace.v1.ErrorR\x05error\"\xb8\x01\n" +
 	"\x05Start\x12\x12\n" +
 	"\x03now\x18\x01 \x01(\bH\x00R\x03now\x12\x1c\n" +
 	"\bearliest\x18\x02 \x01(\bH\x00R\bearliest\x12\x14\n" +
 	"\x04last\x18\x03 \x01(\rH\x00R\x04last\x12\x1b\n" +
 	"\bsince_ms\x18\x04 \x01(\x03H\x00R\asinceMs\x12-\n" +
-	"\x05after\x18\x05 \x01(\v2\x15.millrace.v1.PositionH\x00R\x05afterB\a\n" +
-	"\x05place\"f\n" +
-	"\x06Filter\x12\x14\n" +
-	"\x05names\x18\x01 \x03(\tR\x05names\x12\x12\n" +
-	"\x04keys\x18\x02 \x03(\tR\x04keys\x122\n" +
-	"\aheaders\x18\x03 \x03(\v2\x18.millrace.v1.HeaderMatchR\aheaders\"9\n" +
-	"\vHeaderMatch\x12\x12\n" +
-	"\x04name\x18\x01 \x01(\tR\x04name\x12\x16\n" +
-	"\x06values\x18\x02 \x03(\tR\x06values\"\xc6\x01\n" +
+	"\x05after\x18\x05 \x01(\v2\x15.millrace.v1.PositionH\x00R\x05after\x12\x12\n" +
+	"\x04lost\x18\x06 \x01(\x04R\x04lostB\a\n" +
+	"\x05place\"\xb1\x01\n" +
 	"\fSubscription\x12\x14\n" +
 	"\x05alias\x18\x01 \x01(\rR\x05alias\x12\x14\n" +
 	"\x05topic\x18\x02 \x01(\tR\x05topic\x12(\n" +
-	"\x05start\x18\x03 \x01(\v2\x12.millrace.v1.StartR\x05start\x12+\n" +
-	"\x06filter\x18\x04 \x01(\v2\x13.millrace.v1.FilterR\x06filter\x12\x19\n" +
-	"\bmax_rate\x18\x05 \x01(\rR\amaxRate\x12\x18\n" +
-	"\amembers\x18\x06 \x01(\bR\amembers\"\xa5\x01\n" +
+	"\x05start\x18\x03 \x01(\v2\x12.millrace.v1.StartR\x05start\x12\x16\n" +
+	"\x06filter\x18\x04 \x01(\tR\x06filter\x12\x19\n" +
+	"\bmax_rate\x18\x05 \x01(\x01R\amaxRate\x12\x18\n" +
+	"\amembers\x18\x06 \x01(\bR\amembers\"\xbb\x01\n" +
 	"\x03Gap\x12\x14\n" +
 	"\x05topic\x18\x01 \x01(\tR\x05topic\x12+\n" +
 	"\x05after\x18\x02 \x01(\v2\x15.millrace.v1.PositionR\x05after\x12+\n" +
 	"\x05until\x18\x03 \x01(\v2\x15.millrace.v1.PositionR\x05until\x12\x14\n" +
 	"\x05cause\x18\x04 \x01(\tR\x05cause\x12\x18\n" +
-	"\apattern\x18\x05 \x01(\tR\apattern*\x80\x01\n" +
+	"\apattern\x18\x05 \x01(\tR\apattern\x12\x14\n" +
+	"\x05count\x18\x06 \x01(\x04R\x05count*\x80\x01\n" +
 	"\rDeliveryClass\x12\x1e\n" +
 	"\x1aDELIVERY_CLASS_UNSPECIFIED\x10\x00\x12\x16\n" +
 	"\x12DELIVERY_CLASS_LOG\x10\x01\x12\x19\n" +
@@ -1151,7 +1050,7 @@ func file_millrace_v1_event_proto_rawDescGZIP() []byte {
 }
 
 var file_millrace_v1_event_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_millrace_v1_event_proto_msgTypes = make([]protoimpl.MessageInfo, 11)
+var file_millrace_v1_event_proto_msgTypes = make([]protoimpl.MessageInfo, 9)
 var file_millrace_v1_event_proto_goTypes = []any{
 	(DeliveryClass)(0),   // 0: millrace.v1.DeliveryClass
 	(*Position)(nil),     // 1: millrace.v1.Position
@@ -1161,11 +1060,9 @@ var file_millrace_v1_event_proto_goTypes = []any{
 	(*NewEvent)(nil),     // 5: millrace.v1.NewEvent
 	(*Ack)(nil),          // 6: millrace.v1.Ack
 	(*Start)(nil),        // 7: millrace.v1.Start
-	(*Filter)(nil),       // 8: millrace.v1.Filter
-	(*HeaderMatch)(nil),  // 9: millrace.v1.HeaderMatch
-	(*Subscription)(nil), // 10: millrace.v1.Subscription
-	(*Gap)(nil),          // 11: millrace.v1.Gap
-	(*Error)(nil),        // 12: millrace.v1.Error
+	(*Subscription)(nil), // 8: millrace.v1.Subscription
+	(*Gap)(nil),          // 9: millrace.v1.Gap
+	(*Error)(nil),        // 10: millrace.v1.Error
 }
 var file_millrace_v1_event_proto_depIdxs = []int32{
 	1,  // 0: millrace.v1.Event.position:type_name -> millrace.v1.Position
@@ -1175,18 +1072,16 @@ var file_millrace_v1_event_proto_depIdxs = []int32{
 	3,  // 4: millrace.v1.NewEvent.sender:type_name -> millrace.v1.Sender
 	1,  // 5: millrace.v1.NewEvent.expect:type_name -> millrace.v1.Position
 	1,  // 6: millrace.v1.Ack.position:type_name -> millrace.v1.Position
-	12, // 7: millrace.v1.Ack.error:type_name -> millrace.v1.Error
+	10, // 7: millrace.v1.Ack.error:type_name -> millrace.v1.Error
 	1,  // 8: millrace.v1.Start.after:type_name -> millrace.v1.Position
-	9,  // 9: millrace.v1.Filter.headers:type_name -> millrace.v1.HeaderMatch
-	7,  // 10: millrace.v1.Subscription.start:type_name -> millrace.v1.Start
-	8,  // 11: millrace.v1.Subscription.filter:type_name -> millrace.v1.Filter
-	1,  // 12: millrace.v1.Gap.after:type_name -> millrace.v1.Position
-	1,  // 13: millrace.v1.Gap.until:type_name -> millrace.v1.Position
-	14, // [14:14] is the sub-list for method output_type
-	14, // [14:14] is the sub-list for method input_type
-	14, // [14:14] is the sub-list for extension type_name
-	14, // [14:14] is the sub-list for extension extendee
-	0,  // [0:14] is the sub-list for field type_name
+	7,  // 9: millrace.v1.Subscription.start:type_name -> millrace.v1.Start
+	1,  // 10: millrace.v1.Gap.after:type_name -> millrace.v1.Position
+	1,  // 11: millrace.v1.Gap.until:type_name -> millrace.v1.Position
+	12, // [12:12] is the sub-list for method output_type
+	12, // [12:12] is the sub-list for method input_type
+	12, // [12:12] is the sub-list for extension type_name
+	12, // [12:12] is the sub-list for extension extendee
+	0,  // [0:12] is the sub-list for field type_name
 }
 
 func init() { file_millrace_v1_event_proto_init() }
@@ -1208,7 +1103,7 @@ func file_millrace_v1_event_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_millrace_v1_event_proto_rawDesc), len(file_millrace_v1_event_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   11,
+			NumMessages:   9,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -348,6 +348,7 @@ type Update struct {
 	//	*Update_Reply
 	//	*Update_SessionCommand
 	//	*Update_Goaway
+	//	*Update_Matched
 	Kind          isUpdate_Kind `protobuf_oneof:"kind"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -424,7 +425,7 @@ func (x *Update) GetGap() *Gap {
 	return nil
 }
 
-func (x *Update) GetAdvanced() *Position {
+func (x *Update) GetAdvanced() *Advanced {
 	if x != nil {
 		if x, ok := x.Kind.(*Update_Advanced); ok {
 			return x.Advanced
@@ -496,6 +497,15 @@ func (x *Update) GetGoaway() *Goaway {
 	return nil
 }
 
+func (x *Update) GetMatched() *Matched {
+	if x != nil {
+		if x, ok := x.Kind.(*Update_Matched); ok {
+			return x.Matched
+		}
+	}
+	return nil
+}
+
 type isUpdate_Kind interface {
 	isUpdate_Kind()
 }
@@ -517,8 +527,8 @@ type Update_Gap struct {
 }
 
 type Update_Advanced struct {
-	// The subscription stands here although no event was sent, as those up to here were filtered or withheld.
-	Advanced *Position `protobuf:"bytes,5,opt,name=advanced,proto3,oneof"`
+	// The subscription stands further on although no event was sent.
+	Advanced *Advanced `protobuf:"bytes,5,opt,name=advanced,proto3,oneof"`
 }
 
 type Update_Detached struct {
@@ -557,6 +567,11 @@ type Update_Goaway struct {
 	Goaway *Goaway `protobuf:"bytes,12,opt,name=goaway,proto3,oneof"`
 }
 
+type Update_Matched struct {
+	// A pattern covers this topic. On a link the peer subscribes to what it wants of these.
+	Matched *Matched `protobuf:"bytes,13,opt,name=matched,proto3,oneof"`
+}
+
 func (*Update_Attached) isUpdate_Kind() {}
 
 func (*Update_Events) isUpdate_Kind() {}
@@ -579,6 +594,8 @@ func (*Update_SessionCommand) isUpdate_Kind() {}
 
 func (*Update_Goaway) isUpdate_Kind() {}
 
+func (*Update_Matched) isUpdate_Kind() {}
+
 // Attached says where a subscription holds from.
 type Attached struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -589,9 +606,9 @@ type Attached struct {
 	// The topic's class.
 	Class DeliveryClass `protobuf:"varint,3,opt,name=class,proto3,enum=millrace.v1.DeliveryClass" json:"class,omitempty"`
 	// For a topic that a pattern matched: the alias of the pattern. The topic's own alias is the broker's choice, from
-	// 2147483648 on.
+	// 2147483648 on. On a link the peer subscribes to such topics itself.
 	PatternAlias uint32 `protobuf:"varint,4,opt,name=pattern_alias,json=patternAlias,proto3" json:"pattern_alias,omitempty"`
-	// A pattern is attached: topics that it matches will be attached one by one.
+	// A pattern is attached: the topics that it covers have been told, and those that are born will be.
 	Pattern       bool `protobuf:"varint,5,opt,name=pattern,proto3" json:"pattern,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -666,13 +683,10 @@ func (x *Attached) GetPattern() bool {
 // can be encoded once.
 type EventBatch struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Each follows on the one before it, except as conflated_until says and where a filter or max_rate left some out.
-	Events []*Event `protobuf:"bytes,1,rep,name=events,proto3" json:"events,omitempty"`
-	// In class latest: these are what is left of the events up to this position, where the subscriber stands after them;
-	// older events of the same keys were left out.
-	ConflatedUntil *Position `protobuf:"bytes,2,opt,name=conflated_until,json=conflatedUntil,proto3" json:"conflated_until,omitempty"`
-	unknownFields  protoimpl.UnknownFields
-	sizeCache      protoimpl.SizeCache
+	// Each follows on the one before it, and the first on where the subscription stood.
+	Events        []*Event `protobuf:"bytes,1,rep,name=events,proto3" json:"events,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *EventBatch) Reset() {
@@ -712,11 +726,124 @@ func (x *EventBatch) GetEvents() []*Event {
 	return nil
 }
 
-func (x *EventBatch) GetConflatedUntil() *Position {
+// Advanced moves a subscription's position on over events that were filtered, withheld or left out as older ones of their
+// key. It comes before the event that follows on it.
+type Advanced struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Where the subscription stands now.
+	Position *Position `protobuf:"bytes,1,opt,name=position,proto3" json:"position,omitempty"`
+	// In class latest: how many of the events passed over were older ones of their key.
+	Conflated     uint64 `protobuf:"varint,2,opt,name=conflated,proto3" json:"conflated,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Advanced) Reset() {
+	*x = Advanced{}
+	mi := &file_millrace_v1_link_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Advanced) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Advanced) ProtoMessage() {}
+
+func (x *Advanced) ProtoReflect() protoreflect.Message {
+	mi := &file_millrace_v1_link_proto_msgTypes[4]
 	if x != nil {
-		return x.ConflatedUntil
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Advanced.ProtoReflect.Descriptor instead.
+func (*Advanced) Descriptor() ([]byte, []int) {
+	return file_millrace_v1_link_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *Advanced) GetPosition() *Position {
+	if x != nil {
+		return x.Position
 	}
 	return nil
+}
+
+func (x *Advanced) GetConflated() uint64 {
+	if x != nil {
+		return x.Conflated
+	}
+	return 0
+}
+
+// Matched names a topic that a pattern covers: each topic once, those that there are before the pattern is attached.
+type Matched struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The topic.
+	Topic string `protobuf:"bytes,1,opt,name=topic,proto3" json:"topic,omitempty"`
+	// Its head; the zero position if it was born just now. Absent in class ephemeral.
+	Position *Position `protobuf:"bytes,2,opt,name=position,proto3" json:"position,omitempty"`
+	// The topic's class.
+	Class         DeliveryClass `protobuf:"varint,3,opt,name=class,proto3,enum=millrace.v1.DeliveryClass" json:"class,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Matched) Reset() {
+	*x = Matched{}
+	mi := &file_millrace_v1_link_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Matched) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Matched) ProtoMessage() {}
+
+func (x *Matched) ProtoReflect() protoreflect.Message {
+	mi := &file_millrace_v1_link_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Matched.ProtoReflect.Descriptor instead.
+func (*Matched) Descriptor() ([]byte, []int) {
+	return file_millrace_v1_link_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *Matched) GetTopic() string {
+	if x != nil {
+		return x.Topic
+	}
+	return ""
+}
+
+func (x *Matched) GetPosition() *Position {
+	if x != nil {
+		return x.Position
+	}
+	return nil
+}
+
+func (x *Matched) GetClass() DeliveryClass {
+	if x != nil {
+		return x.Class
+	}
+	return DeliveryClass_DELIVERY_CLASS_UNSPECIFIED
 }
 
 // Detached says that a source is out of reach; it has nothing to add.
@@ -728,7 +855,7 @@ type Detached struct {
 
 func (x *Detached) Reset() {
 	*x = Detached{}
-	mi := &file_millrace_v1_link_proto_msgTypes[4]
+	mi := &file_millrace_v1_link_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -740,7 +867,7 @@ func (x *Detached) String() string {
 func (*Detached) ProtoMessage() {}
 
 func (x *Detached) ProtoReflect() protoreflect.Message {
-	mi := &file_millrace_v1_link_proto_msgTypes[4]
+	mi := &file_millrace_v1_link_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -753,7 +880,7 @@ func (x *Detached) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Detached.ProtoReflect.Descriptor instead.
 func (*Detached) Descriptor() ([]byte, []int) {
-	return file_millrace_v1_link_proto_rawDescGZIP(), []int{4}
+	return file_millrace_v1_link_proto_rawDescGZIP(), []int{6}
 }
 
 // Hello introduces the peer of a link.
@@ -779,7 +906,7 @@ type Hello struct {
 
 func (x *Hello) Reset() {
 	*x = Hello{}
-	mi := &file_millrace_v1_link_proto_msgTypes[5]
+	mi := &file_millrace_v1_link_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -791,7 +918,7 @@ func (x *Hello) String() string {
 func (*Hello) ProtoMessage() {}
 
 func (x *Hello) ProtoReflect() protoreflect.Message {
-	mi := &file_millrace_v1_link_proto_msgTypes[5]
+	mi := &file_millrace_v1_link_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -804,7 +931,7 @@ func (x *Hello) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Hello.ProtoReflect.Descriptor instead.
 func (*Hello) Descriptor() ([]byte, []int) {
-	return file_millrace_v1_link_proto_rawDescGZIP(), []int{5}
+	return file_millrace_v1_link_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *Hello) GetMinVersion() uint32 {
@@ -870,7 +997,7 @@ type Welcome struct {
 
 func (x *Welcome) Reset() {
 	*x = Welcome{}
-	mi := &file_millrace_v1_link_proto_msgTypes[6]
+	mi := &file_millrace_v1_link_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -882,7 +1009,7 @@ func (x *Welcome) String() string {
 func (*Welcome) ProtoMessage() {}
 
 func (x *Welcome) ProtoReflect() protoreflect.Message {
-	mi := &file_millrace_v1_link_proto_msgTypes[6]
+	mi := &file_millrace_v1_link_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -895,7 +1022,7 @@ func (x *Welcome) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Welcome.ProtoReflect.Descriptor instead.
 func (*Welcome) Descriptor() ([]byte, []int) {
-	return file_millrace_v1_link_proto_rawDescGZIP(), []int{6}
+	return file_millrace_v1_link_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Welcome) GetVersion() uint32 {
@@ -951,7 +1078,7 @@ type Unsubscribe struct {
 
 func (x *Unsubscribe) Reset() {
 	*x = Unsubscribe{}
-	mi := &file_millrace_v1_link_proto_msgTypes[7]
+	mi := &file_millrace_v1_link_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -963,7 +1090,7 @@ func (x *Unsubscribe) String() string {
 func (*Unsubscribe) ProtoMessage() {}
 
 func (x *Unsubscribe) ProtoReflect() protoreflect.Message {
-	mi := &file_millrace_v1_link_proto_msgTypes[7]
+	mi := &file_millrace_v1_link_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -976,7 +1103,7 @@ func (x *Unsubscribe) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Unsubscribe.ProtoReflect.Descriptor instead.
 func (*Unsubscribe) Descriptor() ([]byte, []int) {
-	return file_millrace_v1_link_proto_rawDescGZIP(), []int{7}
+	return file_millrace_v1_link_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Unsubscribe) GetAlias() uint32 {
@@ -999,7 +1126,7 @@ type Membership struct {
 
 func (x *Membership) Reset() {
 	*x = Membership{}
-	mi := &file_millrace_v1_link_proto_msgTypes[8]
+	mi := &file_millrace_v1_link_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1011,7 +1138,7 @@ func (x *Membership) String() string {
 func (*Membership) ProtoMessage() {}
 
 func (x *Membership) ProtoReflect() protoreflect.Message {
-	mi := &file_millrace_v1_link_proto_msgTypes[8]
+	mi := &file_millrace_v1_link_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1024,7 +1151,7 @@ func (x *Membership) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Membership.ProtoReflect.Descriptor instead.
 func (*Membership) Descriptor() ([]byte, []int) {
-	return file_millrace_v1_link_proto_rawDescGZIP(), []int{8}
+	return file_millrace_v1_link_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Membership) GetAlias() uint32 {
@@ -1050,7 +1177,7 @@ type RosterSent struct {
 
 func (x *RosterSent) Reset() {
 	*x = RosterSent{}
-	mi := &file_millrace_v1_link_proto_msgTypes[9]
+	mi := &file_millrace_v1_link_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1062,7 +1189,7 @@ func (x *RosterSent) String() string {
 func (*RosterSent) ProtoMessage() {}
 
 func (x *RosterSent) ProtoReflect() protoreflect.Message {
-	mi := &file_millrace_v1_link_proto_msgTypes[9]
+	mi := &file_millrace_v1_link_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1075,7 +1202,7 @@ func (x *RosterSent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RosterSent.ProtoReflect.Descriptor instead.
 func (*RosterSent) Descriptor() ([]byte, []int) {
-	return file_millrace_v1_link_proto_rawDescGZIP(), []int{9}
+	return file_millrace_v1_link_proto_rawDescGZIP(), []int{11}
 }
 
 // Credit allows the broker to send more.
@@ -1089,7 +1216,7 @@ type Credit struct {
 
 func (x *Credit) Reset() {
 	*x = Credit{}
-	mi := &file_millrace_v1_link_proto_msgTypes[10]
+	mi := &file_millrace_v1_link_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1101,7 +1228,7 @@ func (x *Credit) String() string {
 func (*Credit) ProtoMessage() {}
 
 func (x *Credit) ProtoReflect() protoreflect.Message {
-	mi := &file_millrace_v1_link_proto_msgTypes[10]
+	mi := &file_millrace_v1_link_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1114,7 +1241,7 @@ func (x *Credit) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Credit.ProtoReflect.Descriptor instead.
 func (*Credit) Descriptor() ([]byte, []int) {
-	return file_millrace_v1_link_proto_rawDescGZIP(), []int{10}
+	return file_millrace_v1_link_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *Credit) GetBytes() uint64 {
@@ -1139,7 +1266,7 @@ type Receipt struct {
 
 func (x *Receipt) Reset() {
 	*x = Receipt{}
-	mi := &file_millrace_v1_link_proto_msgTypes[11]
+	mi := &file_millrace_v1_link_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1151,7 +1278,7 @@ func (x *Receipt) String() string {
 func (*Receipt) ProtoMessage() {}
 
 func (x *Receipt) ProtoReflect() protoreflect.Message {
-	mi := &file_millrace_v1_link_proto_msgTypes[11]
+	mi := &file_millrace_v1_link_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1164,7 +1291,7 @@ func (x *Receipt) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Receipt.ProtoReflect.Descriptor instead.
 func (*Receipt) Descriptor() ([]byte, []int) {
-	return file_millrace_v1_link_proto_rawDescGZIP(), []int{11}
+	return file_millrace_v1_link_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *Receipt) GetAlias() uint32 {
@@ -1199,7 +1326,7 @@ type Refresh struct {
 
 func (x *Refresh) Reset() {
 	*x = Refresh{}
-	mi := &file_millrace_v1_link_proto_msgTypes[12]
+	mi := &file_millrace_v1_link_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1211,7 +1338,7 @@ func (x *Refresh) String() string {
 func (*Refresh) ProtoMessage() {}
 
 func (x *Refresh) ProtoReflect() protoreflect.Message {
-	mi := &file_millrace_v1_link_proto_msgTypes[12]
+	mi := &file_millrace_v1_link_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1224,7 +1351,7 @@ func (x *Refresh) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Refresh.ProtoReflect.Descriptor instead.
 func (*Refresh) Descriptor() ([]byte, []int) {
-	return file_millrace_v1_link_proto_rawDescGZIP(), []int{12}
+	return file_millrace_v1_link_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *Refresh) GetToken() string {
@@ -1253,7 +1380,7 @@ type Reply struct {
 
 func (x *Reply) Reset() {
 	*x = Reply{}
-	mi := &file_millrace_v1_link_proto_msgTypes[13]
+	mi := &file_millrace_v1_link_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1265,7 +1392,7 @@ func (x *Reply) String() string {
 func (*Reply) ProtoMessage() {}
 
 func (x *Reply) ProtoReflect() protoreflect.Message {
-	mi := &file_millrace_v1_link_proto_msgTypes[13]
+	mi := &file_millrace_v1_link_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1278,7 +1405,7 @@ func (x *Reply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Reply.ProtoReflect.Descriptor instead.
 func (*Reply) Descriptor() ([]byte, []int) {
-	return file_millrace_v1_link_proto_rawDescGZIP(), []int{13}
+	return file_millrace_v1_link_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *Reply) GetId() uint32 {
@@ -1383,7 +1510,7 @@ type SessionCommand struct {
 
 func (x *SessionCommand) Reset() {
 	*x = SessionCommand{}
-	mi := &file_millrace_v1_link_proto_msgTypes[14]
+	mi := &file_millrace_v1_link_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1395,7 +1522,7 @@ func (x *SessionCommand) String() string {
 func (*SessionCommand) ProtoMessage() {}
 
 func (x *SessionCommand) ProtoReflect() protoreflect.Message {
-	mi := &file_millrace_v1_link_proto_msgTypes[14]
+	mi := &file_millrace_v1_link_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1408,7 +1535,7 @@ func (x *SessionCommand) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SessionCommand.ProtoReflect.Descriptor instead.
 func (*SessionCommand) Descriptor() ([]byte, []int) {
-	return file_millrace_v1_link_proto_rawDescGZIP(), []int{14}
+	return file_millrace_v1_link_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *SessionCommand) GetId() uint64 {
@@ -1611,7 +1738,7 @@ type SessionQuery struct {
 
 func (x *SessionQuery) Reset() {
 	*x = SessionQuery{}
-	mi := &file_millrace_v1_link_proto_msgTypes[15]
+	mi := &file_millrace_v1_link_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1623,7 +1750,7 @@ func (x *SessionQuery) String() string {
 func (*SessionQuery) ProtoMessage() {}
 
 func (x *SessionQuery) ProtoReflect() protoreflect.Message {
-	mi := &file_millrace_v1_link_proto_msgTypes[15]
+	mi := &file_millrace_v1_link_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1636,7 +1763,7 @@ func (x *SessionQuery) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SessionQuery.ProtoReflect.Descriptor instead.
 func (*SessionQuery) Descriptor() ([]byte, []int) {
-	return file_millrace_v1_link_proto_rawDescGZIP(), []int{15}
+	return file_millrace_v1_link_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *SessionQuery) GetTopic() string {
@@ -1681,7 +1808,7 @@ type SessionResult struct {
 
 func (x *SessionResult) Reset() {
 	*x = SessionResult{}
-	mi := &file_millrace_v1_link_proto_msgTypes[16]
+	mi := &file_millrace_v1_link_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1693,7 +1820,7 @@ func (x *SessionResult) String() string {
 func (*SessionResult) ProtoMessage() {}
 
 func (x *SessionResult) ProtoReflect() protoreflect.Message {
-	mi := &file_millrace_v1_link_proto_msgTypes[16]
+	mi := &file_millrace_v1_link_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1706,7 +1833,7 @@ func (x *SessionResult) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SessionResult.ProtoReflect.Descriptor instead.
 func (*SessionResult) Descriptor() ([]byte, []int) {
-	return file_millrace_v1_link_proto_rawDescGZIP(), []int{16}
+	return file_millrace_v1_link_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *SessionResult) GetId() uint64 {
@@ -1780,7 +1907,7 @@ type Session struct {
 
 func (x *Session) Reset() {
 	*x = Session{}
-	mi := &file_millrace_v1_link_proto_msgTypes[17]
+	mi := &file_millrace_v1_link_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1792,7 +1919,7 @@ func (x *Session) String() string {
 func (*Session) ProtoMessage() {}
 
 func (x *Session) ProtoReflect() protoreflect.Message {
-	mi := &file_millrace_v1_link_proto_msgTypes[17]
+	mi := &file_millrace_v1_link_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1805,7 +1932,7 @@ func (x *Session) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Session.ProtoReflect.Descriptor instead.
 func (*Session) Descriptor() ([]byte, []int) {
-	return file_millrace_v1_link_proto_rawDescGZIP(), []int{17}
+	return file_millrace_v1_link_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *Session) GetSession() string {
@@ -1901,13 +2028,13 @@ const file_millrace_v1_link_proto_rawDesc = "" +
 	"\arefresh\x18\r \x01(\v2\x14.millrace.v1.RefreshH\x00R\arefresh\x12F\n" +
 	"\x0fsession_command\x18\x0e \x01(\v2\x1b.millrace.v1.SessionCommandH\x00R\x0esessionCommand\x12C\n" +
 	"\x0esession_result\x18\x0f \x01(\v2\x1a.millrace.v1.SessionResultH\x00R\rsessionResultB\x06\n" +
-	"\x04kind\"\xdb\x04\n" +
+	"\x04kind\"\x8d\x05\n" +
 	"\x06Update\x12\x14\n" +
 	"\x05alias\x18\x01 \x01(\rR\x05alias\x123\n" +
 	"\battached\x18\x02 \x01(\v2\x15.millrace.v1.AttachedH\x00R\battached\x121\n" +
 	"\x06events\x18\x03 \x01(\v2\x17.millrace.v1.EventBatchH\x00R\x06events\x12$\n" +
 	"\x03gap\x18\x04 \x01(\v2\x10.millrace.v1.GapH\x00R\x03gap\x123\n" +
-	"\badvanced\x18\x05 \x01(\v2\x15.millrace.v1.PositionH\x00R\badvanced\x123\n" +
+	"\badvanced\x18\x05 \x01(\v2\x15.millrace.v1.AdvancedH\x00R\badvanced\x123\n" +
 	"\bdetached\x18\x06 \x01(\v2\x15.millrace.v1.DetachedH\x00R\bdetached\x12.\n" +
 	"\arefused\x18\a \x01(\v2\x12.millrace.v1.ErrorH\x00R\arefused\x126\n" +
 	"\amembers\x18\b \x01(\v2\x1a.millrace.v1.MemberChangesH\x00R\amembers\x120\n" +
@@ -1915,18 +2042,25 @@ const file_millrace_v1_link_proto_rawDesc = "" +
 	"\x05reply\x18\n" +
 	" \x01(\v2\x12.millrace.v1.ReplyH\x00R\x05reply\x12F\n" +
 	"\x0fsession_command\x18\v \x01(\v2\x1b.millrace.v1.SessionCommandH\x00R\x0esessionCommand\x12-\n" +
-	"\x06goaway\x18\f \x01(\v2\x13.millrace.v1.GoawayH\x00R\x06goawayB\x06\n" +
+	"\x06goaway\x18\f \x01(\v2\x13.millrace.v1.GoawayH\x00R\x06goaway\x120\n" +
+	"\amatched\x18\r \x01(\v2\x14.millrace.v1.MatchedH\x00R\amatchedB\x06\n" +
 	"\x04kind\"\xc4\x01\n" +
 	"\bAttached\x12\x14\n" +
 	"\x05topic\x18\x01 \x01(\tR\x05topic\x121\n" +
 	"\bposition\x18\x02 \x01(\v2\x15.millrace.v1.PositionR\bposition\x120\n" +
 	"\x05class\x18\x03 \x01(\x0e2\x1a.millrace.v1.DeliveryClassR\x05class\x12#\n" +
 	"\rpattern_alias\x18\x04 \x01(\rR\fpatternAlias\x12\x18\n" +
-	"\apattern\x18\x05 \x01(\bR\apattern\"x\n" +
+	"\apattern\x18\x05 \x01(\bR\apattern\"8\n" +
 	"\n" +
 	"EventBatch\x12*\n" +
-	"\x06events\x18\x01 \x03(\v2\x12.millrace.v1.EventR\x06events\x12>\n" +
-	"\x0fconflated_until\x18\x02 \x01(\v2\x15.millrace.v1.PositionR\x0econflatedUntil\"\n" +
+	"\x06events\x18\x01 \x03(\v2\x12.millrace.v1.EventR\x06events\"[\n" +
+	"\bAdvanced\x121\n" +
+	"\bposition\x18\x01 \x01(\v2\x15.millrace.v1.PositionR\bposition\x12\x1c\n" +
+	"\tconflated\x18\x02 \x01(\x04R\tconflated\"\x84\x01\n" +
+	"\aMatched\x12\x14\n" +
+	"\x05topic\x18\x01 \x01(\tR\x05topic\x121\n" +
+	"\bposition\x18\x02 \x01(\v2\x15.millrace.v1.PositionR\bposition\x120\n" +
+	"\x05class\x18\x03 \x01(\x0e2\x1a.millrace.v1.DeliveryClassR\x05class\"\n" +
 	"\n" +
 	"\bDetached\"\xb0\x01\n" +
 	"\x05Hello\x12\x1f\n" +
@@ -2021,89 +2155,94 @@ func file_millrace_v1_link_proto_rawDescGZIP() []byte {
 	return file_millrace_v1_link_proto_rawDescData
 }
 
-var file_millrace_v1_link_proto_msgTypes = make([]protoimpl.MessageInfo, 18)
+var file_millrace_v1_link_proto_msgTypes = make([]protoimpl.MessageInfo, 20)
 var file_millrace_v1_link_proto_goTypes = []any{
 	(*Command)(nil),        // 0: millrace.v1.Command
 	(*Update)(nil),         // 1: millrace.v1.Update
 	(*Attached)(nil),       // 2: millrace.v1.Attached
 	(*EventBatch)(nil),     // 3: millrace.v1.EventBatch
-	(*Detached)(nil),       // 4: millrace.v1.Detached
-	(*Hello)(nil),          // 5: millrace.v1.Hello
-	(*Welcome)(nil),        // 6: millrace.v1.Welcome
-	(*Unsubscribe)(nil),    // 7: millrace.v1.Unsubscribe
-	(*Membership)(nil),     // 8: millrace.v1.Membership
-	(*RosterSent)(nil),     // 9: millrace.v1.RosterSent
-	(*Credit)(nil),         // 10: millrace.v1.Credit
-	(*Receipt)(nil),        // 11: millrace.v1.Receipt
-	(*Refresh)(nil),        // 12: millrace.v1.Refresh
-	(*Reply)(nil),          // 13: millrace.v1.Reply
-	(*SessionCommand)(nil), // 14: millrace.v1.SessionCommand
-	(*SessionQuery)(nil),   // 15: millrace.v1.SessionQuery
-	(*SessionResult)(nil),  // 16: millrace.v1.SessionResult
-	(*Session)(nil),        // 17: millrace.v1.Session
-	(*Subscription)(nil),   // 18: millrace.v1.Subscription
-	(*NewEvent)(nil),       // 19: millrace.v1.NewEvent
-	(*Gap)(nil),            // 20: millrace.v1.Gap
-	(*Position)(nil),       // 21: millrace.v1.Position
-	(*Error)(nil),          // 22: millrace.v1.Error
-	(*MemberChanges)(nil),  // 23: millrace.v1.MemberChanges
-	(*Goaway)(nil),         // 24: millrace.v1.Goaway
-	(DeliveryClass)(0),     // 25: millrace.v1.DeliveryClass
-	(*Event)(nil),          // 26: millrace.v1.Event
-	(*Member)(nil),         // 27: millrace.v1.Member
-	(*Sender)(nil),         // 28: millrace.v1.Sender
-	(*Ack)(nil),            // 29: millrace.v1.Ack
-	(*ClientFrame)(nil),    // 30: millrace.v1.ClientFrame
-	(*ServerFrame)(nil),    // 31: millrace.v1.ServerFrame
+	(*Advanced)(nil),       // 4: millrace.v1.Advanced
+	(*Matched)(nil),        // 5: millrace.v1.Matched
+	(*Detached)(nil),       // 6: millrace.v1.Detached
+	(*Hello)(nil),          // 7: millrace.v1.Hello
+	(*Welcome)(nil),        // 8: millrace.v1.Welcome
+	(*Unsubscribe)(nil),    // 9: millrace.v1.Unsubscribe
+	(*Membership)(nil),     // 10: millrace.v1.Membership
+	(*RosterSent)(nil),     // 11: millrace.v1.RosterSent
+	(*Credit)(nil),         // 12: millrace.v1.Credit
+	(*Receipt)(nil),        // 13: millrace.v1.Receipt
+	(*Refresh)(nil),        // 14: millrace.v1.Refresh
+	(*Reply)(nil),          // 15: millrace.v1.Reply
+	(*SessionCommand)(nil), // 16: millrace.v1.SessionCommand
+	(*SessionQuery)(nil),   // 17: millrace.v1.SessionQuery
+	(*SessionResult)(nil),  // 18: millrace.v1.SessionResult
+	(*Session)(nil),        // 19: millrace.v1.Session
+	(*Subscription)(nil),   // 20: millrace.v1.Subscription
+	(*NewEvent)(nil),       // 21: millrace.v1.NewEvent
+	(*Gap)(nil),            // 22: millrace.v1.Gap
+	(*Error)(nil),          // 23: millrace.v1.Error
+	(*MemberChanges)(nil),  // 24: millrace.v1.MemberChanges
+	(*Goaway)(nil),         // 25: millrace.v1.Goaway
+	(*Position)(nil),       // 26: millrace.v1.Position
+	(DeliveryClass)(0),     // 27: millrace.v1.DeliveryClass
+	(*Event)(nil),          // 28: millrace.v1.Event
+	(*Member)(nil),         // 29: millrace.v1.Member
+	(*Sender)(nil),         // 30: millrace.v1.Sender
+	(*Ack)(nil),            // 31: millrace.v1.Ack
+	(*ClientFrame)(nil),    // 32: millrace.v1.ClientFrame
+	(*ServerFrame)(nil),    // 33: millrace.v1.ServerFrame
 }
 var file_millrace_v1_link_proto_depIdxs = []int32{
-	5,  // 0: millrace.v1.Command.hello:type_name -> millrace.v1.Hello
-	18, // 1: millrace.v1.Command.subscribe:type_name -> millrace.v1.Subscription
-	7,  // 2: millrace.v1.Command.unsubscribe:type_name -> millrace.v1.Unsubscribe
-	19, // 3: millrace.v1.Command.publish:type_name -> millrace.v1.NewEvent
-	19, // 4: millrace.v1.Command.broadcast:type_name -> millrace.v1.NewEvent
-	8,  // 5: millrace.v1.Command.join:type_name -> millrace.v1.Membership
-	8,  // 6: millrace.v1.Command.update:type_name -> millrace.v1.Membership
-	8,  // 7: millrace.v1.Command.leave:type_name -> millrace.v1.Membership
-	9,  // 8: millrace.v1.Command.roster_sent:type_name -> millrace.v1.RosterSent
-	10, // 9: millrace.v1.Command.credit:type_name -> millrace.v1.Credit
-	11, // 10: millrace.v1.Command.receipt:type_name -> millrace.v1.Receipt
-	12, // 11: millrace.v1.Command.refresh:type_name -> millrace.v1.Refresh
-	14, // 12: millrace.v1.Command.session_command:type_name -> millrace.v1.SessionCommand
-	16, // 13: millrace.v1.Command.session_result:type_name -> millrace.v1.SessionResult
+	7,  // 0: millrace.v1.Command.hello:type_name -> millrace.v1.Hello
+	20, // 1: millrace.v1.Command.subscribe:type_name -> millrace.v1.Subscription
+	9,  // 2: millrace.v1.Command.unsubscribe:type_name -> millrace.v1.Unsubscribe
+	21, // 3: millrace.v1.Command.publish:type_name -> millrace.v1.NewEvent
+	21, // 4: millrace.v1.Command.broadcast:type_name -> millrace.v1.NewEvent
+	10, // 5: millrace.v1.Command.join:type_name -> millrace.v1.Membership
+	10, // 6: millrace.v1.Command.update:type_name -> millrace.v1.Membership
+	10, // 7: millrace.v1.Command.leave:type_name -> millrace.v1.Membership
+	11, // 8: millrace.v1.Command.roster_sent:type_name -> millrace.v1.RosterSent
+	12, // 9: millrace.v1.Command.credit:type_name -> millrace.v1.Credit
+	13, // 10: millrace.v1.Command.receipt:type_name -> millrace.v1.Receipt
+	14, // 11: millrace.v1.Command.refresh:type_name -> millrace.v1.Refresh
+	16, // 12: millrace.v1.Command.session_command:type_name -> millrace.v1.SessionCommand
+	18, // 13: millrace.v1.Command.session_result:type_name -> millrace.v1.SessionResult
 	2,  // 14: millrace.v1.Update.attached:type_name -> millrace.v1.Attached
 	3,  // 15: millrace.v1.Update.events:type_name -> millrace.v1.EventBatch
-	20, // 16: millrace.v1.Update.gap:type_name -> millrace.v1.Gap
-	21, // 17: millrace.v1.Update.advanced:type_name -> millrace.v1.Position
-	4,  // 18: millrace.v1.Update.detached:type_name -> millrace.v1.Detached
-	22, // 19: millrace.v1.Update.refused:type_name -> millrace.v1.Error
-	23, // 20: millrace.v1.Update.members:type_name -> millrace.v1.MemberChanges
-	6,  // 21: millrace.v1.Update.welcome:type_name -> millrace.v1.Welcome
-	13, // 22: millrace.v1.Update.reply:type_name -> millrace.v1.Reply
-	14, // 23: millrace.v1.Update.session_command:type_name -> millrace.v1.SessionCommand
-	24, // 24: millrace.v1.Update.goaway:type_name -> millrace.v1.Goaway
-	21, // 25: millrace.v1.Attached.position:type_name -> millrace.v1.Position
-	25, // 26: millrace.v1.Attached.class:type_name -> millrace.v1.DeliveryClass
-	26, // 27: millrace.v1.EventBatch.events:type_name -> millrace.v1.Event
-	21, // 28: millrace.v1.EventBatch.conflated_until:type_name -> millrace.v1.Position
-	27, // 29: millrace.v1.Membership.member:type_name -> millrace.v1.Member
-	21, // 30: millrace.v1.Receipt.position:type_name -> millrace.v1.Position
-	28, // 31: millrace.v1.Receipt.session:type_name -> millrace.v1.Sender
-	22, // 32: millrace.v1.Reply.error:type_name -> millrace.v1.Error
-	29, // 33: millrace.v1.Reply.ack:type_name -> millrace.v1.Ack
-	16, // 34: millrace.v1.Reply.session:type_name -> millrace.v1.SessionResult
-	30, // 35: millrace.v1.SessionCommand.frame:type_name -> millrace.v1.ClientFrame
-	22, // 36: millrace.v1.SessionCommand.disconnect:type_name -> millrace.v1.Error
-	15, // 37: millrace.v1.SessionCommand.list:type_name -> millrace.v1.SessionQuery
-	24, // 38: millrace.v1.SessionCommand.drain:type_name -> millrace.v1.Goaway
-	22, // 39: millrace.v1.SessionResult.error:type_name -> millrace.v1.Error
-	31, // 40: millrace.v1.SessionResult.frame:type_name -> millrace.v1.ServerFrame
-	17, // 41: millrace.v1.SessionResult.sessions:type_name -> millrace.v1.Session
-	42, // [42:42] is the sub-list for method output_type
-	42, // [42:42] is the sub-list for method input_type
-	42, // [42:42] is the sub-list for extension type_name
-	42, // [42:42] is the sub-list for extension extendee
-	0,  // [0:42] is the sub-list for field type_name
+	22, // 16: millrace.v1.Update.gap:type_name -> millrace.v1.Gap
+	4,  // 17: millrace.v1.Update.advanced:type_name -> millrace.v1.Advanced
+	6,  // 18: millrace.v1.Update.detached:type_name -> millrace.v1.Detached
+	23, // 19: millrace.v1.Update.refused:type_name -> millrace.v1.Error
+	24, // 20: millrace.v1.Update.members:type_name -> millrace.v1.MemberChanges
+	8,  // 21: millrace.v1.Update.welcome:type_name -> millrace.v1.Welcome
+	15, // 22: millrace.v1.Update.reply:type_name -> millrace.v1.Reply
+	16, // 23: millrace.v1.Update.session_command:type_name -> millrace.v1.SessionCommand
+	25, // 24: millrace.v1.Update.goaway:type_name -> millrace.v1.Goaway
+	5,  // 25: millrace.v1.Update.matched:type_name -> millrace.v1.Matched
+	26, // 26: millrace.v1.Attached.position:type_name -> millrace.v1.Position
+	27, // 27: millrace.v1.Attached.class:type_name -> millrace.v1.DeliveryClass
+	28, // 28: millrace.v1.EventBatch.events:type_name -> millrace.v1.Event
+	26, // 29: millrace.v1.Advanced.position:type_name -> millrace.v1.Position
+	26, // 30: millrace.v1.Matched.position:type_name -> millrace.v1.Position
+	27, // 31: millrace.v1.Matched.class:type_name -> millrace.v1.DeliveryClass
+	29, // 32: millrace.v1.Membership.member:type_name -> millrace.v1.Member
+	26, // 33: millrace.v1.Receipt.position:type_name -> millrace.v1.Position
+	30, // 34: millrace.v1.Receipt.session:type_name -> millrace.v1.Sender
+	23, // 35: millrace.v1.Reply.error:type_name -> millrace.v1.Error
+	31, // 36: millrace.v1.Reply.ack:type_name -> millrace.v1.Ack
+	18, // 37: millrace.v1.Reply.session:type_name -> millrace.v1.SessionResult
+	32, // 38: millrace.v1.SessionCommand.frame:type_name -> millrace.v1.ClientFrame
+	23, // 39: millrace.v1.SessionCommand.disconnect:type_name -> millrace.v1.Error
+	17, // 40: millrace.v1.SessionCommand.list:type_name -> millrace.v1.SessionQuery
+	25, // 41: millrace.v1.SessionCommand.drain:type_name -> millrace.v1.Goaway
+	23, // 42: millrace.v1.SessionResult.error:type_name -> millrace.v1.Error
+	33, // 43: millrace.v1.SessionResult.frame:type_name -> millrace.v1.ServerFrame
+	19, // 44: millrace.v1.SessionResult.sessions:type_name -> millrace.v1.Session
+	45, // [45:45] is the sub-list for method output_type
+	45, // [45:45] is the sub-list for method input_type
+	45, // [45:45] is the sub-list for extension type_name
+	45, // [45:45] is the sub-list for extension extendee
+	0,  // [0:45] is the sub-list for field type_name
 }
 
 func init() { file_millrace_v1_link_proto_init() }
@@ -2143,13 +2282,14 @@ func file_millrace_v1_link_proto_init() {
 		(*Update_Reply)(nil),
 		(*Update_SessionCommand)(nil),
 		(*Update_Goaway)(nil),
+		(*Update_Matched)(nil),
 	}
-	file_millrace_v1_link_proto_msgTypes[13].OneofWrappers = []any{
+	file_millrace_v1_link_proto_msgTypes[15].OneofWrappers = []any{
 		(*Reply_Error)(nil),
 		(*Reply_Ack)(nil),
 		(*Reply_Session)(nil),
 	}
-	file_millrace_v1_link_proto_msgTypes[14].OneofWrappers = []any{
+	file_millrace_v1_link_proto_msgTypes[16].OneofWrappers = []any{
 		(*SessionCommand_Session)(nil),
 		(*SessionCommand_Subject)(nil),
 		(*SessionCommand_Seal)(nil),
@@ -2166,7 +2306,7 @@ func file_millrace_v1_link_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_millrace_v1_link_proto_rawDesc), len(file_millrace_v1_link_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   18,
+			NumMessages:   20,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
