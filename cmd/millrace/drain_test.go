@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -296,4 +297,23 @@ func TestStreamsToTheBrokerMoveAndNoBrowserNotices(t *testing.T) {
 		p.wantEvents(topic, 0, at)
 	}
 	t.Logf("%d events over more than %d streams of each gateway", len(at), moves)
+}
+
+// Whoever can't wait for a drain says so by a second signal.
+func TestASecondSignalEndsADrainAtOnce(t *testing.T) {
+	s := startSplit(t, "--drain-window", "1m")
+	var peers []*peer
+	for range 300 { // takes seconds at the least rate
+		p := dialWS(t, s.ws.addr("http"), "topic=a")
+		p.until("subscribed")
+		peers = append(peers, p)
+	}
+	if err := s.ws.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	peers[0].until("goaway") // the oldest goes first
+	s.ws.interrupt()
+	if end := peers[len(peers)-1].next(); end.kind != "closed" {
+		t.Errorf("the last one was still told: %+v", end)
+	}
 }
