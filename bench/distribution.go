@@ -51,13 +51,13 @@ func draw(all [settings]distribution) {
 			most = max(most, d.share(bound(i), bound(i+1)))
 		}
 	}
-	fmt.Printf("  %16s", "")
+	fmt.Printf("  %19s", "")
 	for s := range settings {
 		fmt.Printf("  %-*s", width+9, s)
 	}
 	fmt.Println()
 	for i := range classes {
-		row, empty := fmt.Sprintf("  up to %7s", milliseconds(bound(i+1))), true
+		row, empty := fmt.Sprintf("  up to %10s", milliseconds(bound(i+1))), true
 		for _, d := range all {
 			share := d.share(bound(i), bound(i+1))
 			empty = empty && share == 0

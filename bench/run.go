@@ -49,16 +49,16 @@ func (c comparison) run(s setting) (o outcome, err error) {
 		return o, err
 	}
 	const path = "/v1/ws?topic=" + topic
-	asleep := &crowd{}
-	defer func() { asleep.close() }()
-	switch s {
-	case beside:
-		asleep.conns, err = stall(gateway.address, path, c.stalled)
-	case elsewhere:
-		asleep, err = stallElsewhere(c.stalled)
-	}
-	if err != nil {
-		return o, err
+	if s == beside {
+		asleep, err := stall(gateway.address, path, c.stalled)
+		defer func() {
+			for _, conn := range asleep {
+				conn.Close()
+			}
+		}()
+		if err != nil {
+			return o, err
+		}
 	}
 	healthy, err := connect(gateway.address, path, c.healthy)
 	if err != nil {

@@ -76,19 +76,26 @@ func (r results) print() {
 		if f.unit == memory {
 			continue
 		}
-		b := r[beside].each(f)
-		fmt.Printf("  %-21s %s; %s\n", f.name, verdict(b, r[alone].each(f), "alone"), verdict(b, r[elsewhere].each(f), "with others stalled elsewhere"))
+		fmt.Printf("  %-21s %s\n", f.name, verdict(r[beside].each(f), r[alone].each(f)))
 	}
 }
 
-// verdict says where the median of v lies among the values of runs in another setting.
-func verdict(v, others []float64, setting string) string {
+// verdict says where the median of v lies among the values of runs alone, and in how many of the runs, which took turns, it
+// was the larger: half of them by chance.
+func verdict(v, alone []float64) string {
+	larger := 0
+	for i := range v {
+		if v[i] > alone[i] {
+			larger++
+		}
+	}
+	turns := fmt.Sprintf("; larger in %d of %d turns", larger, len(v))
 	switch m := median(v); {
-	case m < slices.Min(others):
-		return "below every run " + setting
-	case m <= slices.Max(others):
-		return "within the spread of those " + setting
+	case m < slices.Min(alone):
+		return "below every run alone" + turns
+	case m <= slices.Max(alone):
+		return "within the spread of the runs alone" + turns
 	default:
-		return fmt.Sprintf("%.0f %% above every run %s", 100*(m/slices.Max(others)-1), setting)
+		return fmt.Sprintf("%.0f %% above every run alone%s", 100*(m/slices.Max(alone)-1), turns)
 	}
 }

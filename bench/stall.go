@@ -7,7 +7,6 @@ import (
 	"os"
 	"strconv"
 	"strings"
-	"sync"
 	"syscall"
 )
 
@@ -15,8 +14,7 @@ import (
 // takes 2.5 MB for each peer that reads nothing.
 const segment = 1460
 
-// stall opens n connections, WebSockets if there is a path, that then read nothing. Those that it opened are the caller's
-// to close even if it fails.
+// stall opens n WebSockets that then read nothing. Those that it opened are the caller's to close even if it fails.
 func stall(addr, path string, n int) (conns []net.Conn, err error) {
 	small := func(_, _ string, raw syscall.RawConn) error {
 		var failure error
@@ -31,55 +29,11 @@ func stall(addr, path string, n int) (conns []net.Conn, err error) {
 			return conns, fmt.Errorf("connect stalled peer %d: %w", i, err)
 		}
 		conns = append(conns, c)
-		if path == "" {
-			continue
-		}
 		if _, err := shakeHands(c, addr, path); err != nil {
 			return conns, fmt.Errorf("connect stalled peer %d: %w", i, err)
 		}
 	}
 	return conns, nil
-}
-
-// crowd is connections that nobody reads from.
-type crowd struct {
-	listener net.Listener // nil if a server of ours is at their other ends
-	conns    []net.Conn
-	writing  sync.WaitGroup
-}
-
-// stallElsewhere fills n sockets of this process, each with as much as a run publishes before it is measured. The crowd is
-// the caller's to close even if it fails.
-func stallElsewhere(n int) (*crowd, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return &crowd{}, err
-	}
-	c := &crowd{listener: l}
-	c.writing.Go(func() {
-		for {
-			conn, err := l.Accept()
-			if err != nil {
-				return
-			}
-			c.writing.Go(func() {
-				defer conn.Close()
-				_, _ = conn.Write(make([]byte, fill*fillBytes)) // ends with the connection
-			})
-		}
-	})
-	c.conns, err = stall(l.Addr().String(), "", n)
-	return c, err
-}
-
-func (c *crowd) close() {
-	if c.listener != nil {
-		c.listener.Close()
-	}
-	for _, conn := range c.conns {
-		conn.Close()
-	}
-	c.writing.Wait()
 }
 
 // unsent returns how many bytes the kernel holds that the server at an address has written and its peers have not taken

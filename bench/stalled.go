@@ -22,20 +22,14 @@ type comparison struct {
 type setting int
 
 const (
-	alone setting = iota
-
-	// beside is stalled peers of the same topic on the same gateway.
-	beside
-
-	// elsewhere is as many full sockets that are none of the gateway's. The kernel probes them whether they have room
-	// again, all at about the same moment, and on loopback both ends do so here: what that takes is not the gateway's doing.
-	elsewhere
+	alone  setting = iota
+	beside         // stalled peers of the same topic on the same gateway
 
 	settings
 )
 
 func (s setting) String() string {
-	return [...]string{"alone", "beside stalled", "stalled elsewhere"}[s]
+	return [...]string{"alone", "beside stalled"}[s]
 }
 
 // compareStalled measures and prints.
@@ -46,16 +40,16 @@ func compareStalled(args []string) error {
 	flags.IntVar(&c.healthy, "healthy", 1000, "WebSocket subscribers that read")
 	flags.IntVar(&c.stalled, "stalled", 1000, "WebSocket subscribers of the same topic that read nothing")
 	flags.IntVar(&c.rate, "rate", 20, "events per second")
-	flags.IntVar(&c.seconds, "seconds", 5, "length of one run")
+	flags.IntVar(&c.seconds, "seconds", 5, "length of one run; a longer one meets the kernel's next probes")
 	flags.IntVar(&c.payload, "payload", 128, "bytes of data of an event")
-	flags.IntVar(&c.runs, "runs", 5, "runs in each setting, in turn")
+	flags.IntVar(&c.runs, "runs", 10, "runs in each setting, in turn")
 	switch err := flags.Parse(args); {
 	case errors.Is(err, flag.ErrHelp):
 		return nil
 	case err != nil:
 		return err
 	}
-	fmt.Printf("%d healthy WebSockets: alone, beside %d stalled ones, and with as many full sockets elsewhere on this machine\n"+
+	fmt.Printf("%d healthy WebSockets, alone and beside %d that read nothing\n"+
 		"%d events/s of %d bytes, %d runs of %d s in each setting, in turn\n\n", c.healthy, c.stalled, c.rate, c.payload, c.runs, c.seconds)
 	var all results
 	for i := range c.runs {
@@ -66,7 +60,7 @@ func compareStalled(args []string) error {
 				return fmt.Errorf("run %d, %s: %w", i+1, s, err)
 			}
 			all[s] = append(all[s], o)
-			fmt.Printf("  run %d %-18s %s\n", i+1, s.String()+":", o)
+			fmt.Printf("  run %-2d %-15s %s\n", i+1, s.String()+":", o)
 		}
 	}
 	all.print()
