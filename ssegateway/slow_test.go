@@ -11,6 +11,7 @@ import (
 
 // DESIGN promise 8, where the connection is shared and every write takes the plain path: a stream that is not read holds the
 // rest of one write and what the HTTP/2 server has for it, whatever is published.
+// Promise: docs/delivery.md 6.2.
 func TestWhatAStalledStreamOfASharedConnectionHoldsIsBounded(t *testing.T) {
 	const (
 		streams = 100

@@ -48,6 +48,7 @@ func (s *stage) bound(t *testing.T, when string) {
 
 // A thousand peers that read nothing take nothing from the thousand beside them, and a bounded piece of memory (DESIGN
 // promise 8). Once they read, at whatever speed, each gets everything or is told what it did not get (promises 2 and 7).
+// Promise: docs/delivery.md 6.1, 6.2, 6.3.
 func TestAThousandPeersThatReadNothingHarmNobodyAndAreCaughtUp(t *testing.T) {
 	rules := filepath.Join(t.TempDir(), "rules.yaml")
 	if err := os.WriteFile(rules, []byte("rules:\n  - {pattern: 'short:*', max_events: 50}\n"), 0o600); err != nil {

@@ -67,7 +67,8 @@ func newStrait(t *testing.T, addr string, bound int64) *strait {
 }
 
 // A link that is slower than its topics falls back to what the log has: nothing that it keeps is lost, nothing that it does
-// not is silent, the broker holds no queue for it, and other links have everything meanwhile (DESIGN promise 7).
+// not is silent, the broker holds no queue for it, and other links have everything meanwhile.
+// Promise: docs/delivery.md 6.1.
 func TestALinkThatIsSlowerThanItsTopicsReadsTheLog(t *testing.T) {
 	const (
 		kept, brief           = "kept:1", "brief:1"
