@@ -46,15 +46,21 @@ func main() {
 	flag.DurationVar(&c.patience, "patience", time.Minute, "how long subscribers may take to arrive after the last fault")
 	flag.BoolVar(&c.verbose, "v", false, "print each fault as it comes")
 	flag.Parse()
+	os.Exit(c.main())
+}
+
+// main runs and prints, and returns the status to end with.
+func (c config) main() int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	r, err := c.run(ctx)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "chaos:", err)
-		os.Exit(2)
+		return 2
 	}
 	r.print(os.Stdout)
 	if !r.whole() {
-		os.Exit(1)
+		return 1
 	}
+	return 0
 }

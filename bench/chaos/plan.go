@@ -13,6 +13,7 @@ type faultKind int
 
 const (
 	killBroker   faultKind = iota // kill -9; the logs are lost. It is started again
+	rebirth                       // the same, and topics outgrow the places of subscribers that do not read meanwhile
 	killGateway                   // kill -9, and started again
 	drainGateway                  // SIGTERM, and started again
 	stopBroker                    // SIGSTOP and SIGCONT: to it, the clock jumps
@@ -31,7 +32,7 @@ const (
 )
 
 var faultNames = [...]string{
-	"kill broker", "kill gateway", "drain gateway", "stop broker", "stop gateway", "cut peers", "cut link", "cut backends",
+	"kill broker", "rebirth", "kill gateway", "drain gateway", "stop broker", "stop gateway", "cut peers", "cut link", "cut backends",
 	"hang peers", "hang link", "hang backends", "slow peers", "slow link", "pause readers", "burst",
 }
 
@@ -52,13 +53,14 @@ type fault struct {
 
 // String describes the fault for people.
 func (f *fault) String() string {
-	return fmt.Sprintf("%8s %-13s #%d for %s, %.0f %%", f.at.Round(time.Millisecond), f.kind, f.which%4, f.hold.Round(time.Millisecond), 100*f.share)
+	return fmt.Sprintf("%s, #%d for %s, %.0f %%", f.kind, f.which%4, f.hold.Round(time.Millisecond), 100*f.share)
 }
 
 // holds is how long a fault of each kind lasts, at least and at most. Those that hang last longer than heartbeats in half
 // of the cases.
 var holds = [faultKinds][2]time.Duration{
 	killBroker:   {100 * time.Millisecond, 2 * time.Second},
+	rebirth:      {time.Second, 4 * time.Second},
 	killGateway:  {0, 2 * time.Second},
 	drainGateway: {0, time.Second},
 	stopBroker:   {200 * time.Millisecond, 3 * time.Second},

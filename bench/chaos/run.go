@@ -34,6 +34,7 @@ type run struct {
 	publishers  []*peer.Publisher
 	burster     *peer.Publisher
 	troubles    troubles
+	began       time.Time
 
 	mu    sync.Mutex
 	blows [faultKinds]blow // protected by mu
@@ -55,7 +56,7 @@ func (c config) run(ctx context.Context) (res *result, err error) {
 		return wideKeeps
 	}})
 	r.cluster, err = cluster.Start(cluster.Config{
-		Binary: c.binary, Tight: tightKeeps, Wide: wideKeeps, WebSocket: c.websocket, Lost: book.Lose, Complain: r.troubles.add,
+		Binary: c.binary, Tight: tightKeeps, Wide: wideKeeps, WebSocket: c.websocket, Lost: book.Lose, Complain: r.troubles.addf,
 	})
 	defer func() { err = errors.Join(err, r.cluster.Stop()) }()
 	if err != nil {
@@ -63,17 +64,16 @@ func (c config) run(ctx context.Context) (res *result, err error) {
 	}
 	r.world = &peer.World{
 		Book: book, WebSocket: r.cluster.Doors(cluster.WebSocket), SSE: r.cluster.Doors(cluster.SSE), Broker: r.cluster.Backends.Addr(),
-		Complain: r.troubles.add,
+		Complain: r.troubles.addf,
 	}
 	if err := r.populate(); err != nil {
 		return nil, err
 	}
-	began := time.Now()
-	err = r.live(ctx)
-	if err != nil {
+	r.began = time.Now()
+	if err := r.live(ctx); err != nil {
 		return nil, err
 	}
-	return &result{run: r, report: book.Check(), took: time.Since(began)}, nil
+	return &result{run: r, report: book.Check(), took: time.Since(r.began)}, nil
 }
 
 // live lets everybody live, hurts them and waits until all is well again.
@@ -98,6 +98,7 @@ func (r *run) live(ctx context.Context) error {
 
 	r.hurt(everybody)
 
+	r.say("all faults are healed")
 	enough()
 	giveUp := time.AfterFunc(endTimeout, give)
 	publishers.Wait()
@@ -105,11 +106,13 @@ func (r *run) live(ctx context.Context) error {
 	if ctx.Err() != nil {
 		return errors.New("interrupted")
 	}
+	r.say("all publishers have ended")
 	closing, cancel := context.WithTimeout(everybody, endTimeout)
 	defer cancel()
 	if err := peer.Close(closing, r.world, r.world.Token, r.topics); err != nil {
-		r.troubles.add("publish to a healthy cluster: %v", err)
+		r.troubles.addf("publish to a healthy cluster: %v", err)
 	}
+	r.say("all topics are closed")
 	r.arrive(everybody)
 	return nil
 }
@@ -120,7 +123,15 @@ func (r *run) arrive(ctx context.Context) {
 	defer cancel()
 	tick := time.NewTicker(50 * time.Millisecond)
 	defer tick.Stop()
-	for len(r.world.Book.Behind()) > 0 {
+	for last := 0; ; {
+		behind := r.world.Book.Behind()
+		if len(behind) == 0 {
+			return
+		}
+		if n := len(behind); n != last {
+			last = n
+			r.say("%d subscriptions are behind, such as %s of %s", n, behind[0].Subscriber(), behind[0].Topic())
+		}
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
@@ -129,20 +140,24 @@ func (r *run) arrive(ctx context.Context) {
 	}
 }
 
+// say tells how far the run is, if anybody wants to know.
+func (r *run) say(format string, args ...any) {
+	if r.config.verbose {
+		fmt.Fprintf(os.Stderr, "%8s %s\n", time.Since(r.began).Round(time.Millisecond), fmt.Sprintf(format, args...))
+	}
+}
+
 // hurt strikes the blows of the plan, each at its time, and returns when all are healed.
 func (r *run) hurt(ctx context.Context) {
 	var striking sync.WaitGroup
-	began := time.Now()
 	for _, f := range r.config.faults {
-		if !wait(ctx, time.Until(began.Add(f.at))) {
+		if !wait(ctx, time.Until(r.began.Add(f.at))) {
 			break
 		}
-		if r.config.verbose {
-			fmt.Fprintln(os.Stderr, &f)
-		}
+		r.say("%s", &f)
 		striking.Go(func() { r.strike(ctx, &f) })
 	}
-	wait(ctx, time.Until(began.Add(r.config.length)))
+	wait(ctx, time.Until(r.began.Add(r.config.length)))
 	striking.Wait()
 }
 

@@ -19,6 +19,8 @@ func (r *run) strike(ctx context.Context, f *fault) {
 	switch f.kind {
 	case killBroker:
 		err = r.cluster.KillBroker(hold)
+	case rebirth:
+		hits, err = r.rebear(f, some, hold)
 	case killGateway:
 		err = g.Kill(hold)
 	case drainGateway:
@@ -49,7 +51,7 @@ func (r *run) strike(ctx context.Context, f *fault) {
 		hits = r.burst(f)
 	}
 	if err != nil {
-		r.troubles.add("%s: %v", f.kind, err)
+		r.troubles.addf("%s: %v", f.kind, err)
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -74,6 +76,25 @@ func slow(p *proxy.Proxy, which proxy.Choice, f *fault, hold func()) int {
 	slowed.Heal()
 	return slowed.Len()
 }
+
+// rebear restarts the broker at once and publishes so much to some topics that offsets of the lost logs are used again
+// before everybody is back.
+func (r *run) rebear(f *fault, which func() bool, hold func()) (int, error) {
+	var err error
+	hits := r.pauseSome(which, func() {
+		err = r.cluster.KillBroker(func() {})
+		for i := range rebornTopics {
+			next := *f
+			next.which += i
+			r.burst(&next)
+		}
+		hold()
+	})
+	return hits, err
+}
+
+// rebornTopics is how many topics grow fast after a rebirth.
+const rebornTopics = 4
 
 func (r *run) pauseSome(which func() bool, hold func()) int {
 	var paused []*peer.Subscriber

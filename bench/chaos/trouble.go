@@ -16,7 +16,7 @@ type troubles struct {
 // shownTroubles is how many are described. All are counted.
 const shownTroubles = 10
 
-func (t *troubles) add(format string, args ...any) {
+func (t *troubles) addf(format string, args ...any) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.count++

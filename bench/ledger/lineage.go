@@ -145,12 +145,12 @@ func (f *forest) gather() {
 			}
 			f.of[root] = l
 		}
-		l.add(e, f)
+		l.add(e)
 	}
 }
 
 // add enters an entry. Of two at one offset, the one that something follows on or that was seen is the one that counts.
-func (l *lineage) add(e *entry, f *forest) {
+func (l *lineage) add(e *entry) {
 	l.top = max(l.top, e.at.Offset)
 	other := l.at[e.at.Offset]
 	switch {

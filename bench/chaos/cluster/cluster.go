@@ -145,11 +145,16 @@ func (k *Cluster) startBroker() error {
 	if err != nil {
 		return err
 	}
+	k.aim(addr)
+	return nil
+}
+
+// aim tells everybody where the broker is. While it is down that is nowhere: its port may be somebody else's by then.
+func (k *Cluster) aim(addr string) {
 	k.Backends.Aim(addr)
 	for _, g := range k.Gateways {
 		g.Link.Aim(addr)
 	}
-	return nil
 }
 
 func (g *Gateway) start() error {
@@ -168,6 +173,7 @@ func (k *Cluster) KillBroker(wait func()) error {
 	if err := k.broker.end(syscall.SIGKILL); err != nil {
 		return err
 	}
+	k.aim("")
 	k.config.Lost()
 	wait()
 	return k.startBroker()
@@ -188,6 +194,7 @@ func (g *Gateway) restart(s syscall.Signal, wait func()) error {
 	if err := g.process.end(s); err != nil {
 		return err
 	}
+	g.Peers.Aim("")
 	wait()
 	return g.start()
 }

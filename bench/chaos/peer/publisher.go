@@ -64,12 +64,15 @@ type PublisherPlan struct {
 // NewPublisher makes a publisher.
 func NewPublisher(w *World, p PublisherPlan) *Publisher {
 	return &Publisher{
-		world: w, id: p.ID, door: p.Door, token: p.Token, topics: p.Topics, every: p.Every, bursts: make(chan Burst, 1),
+		world: w, id: p.ID, door: p.Door, token: p.Token, topics: p.Topics, every: p.Every, bursts: make(chan Burst, maxBursts),
 		chance: rand.New(rand.NewPCG(p.Seed, 0x9b)),
 	}
 }
 
-// Burst asks for a burst, unless another one is waiting.
+// maxBursts is how many bursts may wait for their turn.
+const maxBursts = 8
+
+// Burst asks for a burst, unless too many are waiting.
 func (p *Publisher) Burst(b Burst) {
 	select {
 	case p.bursts <- b:

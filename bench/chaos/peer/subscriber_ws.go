@@ -111,11 +111,7 @@ func dialWebSocket(ctx context.Context, addr, query, token string, small bool) (
 		ReadBufferSize:   2 << 10,
 		WriteBufferSize:  2 << 10,
 		NetDialContext: func(ctx context.Context, _, addr string) (net.Conn, error) {
-			conn, err := (&net.Dialer{Timeout: connectTimeout}).DialContext(ctx, "tcp", addr)
-			if err != nil || !small {
-				return conn, err
-			}
-			return conn, conn.(*net.TCPConn).SetReadBuffer(smallBuffer)
+			return open(ctx, addr, small)
 		},
 	}
 	conn, resp, err := d.DialContext(ctx, "ws://"+addr+"/v1/ws?"+query, http.Header{"Authorization": {"Bearer " + token}})

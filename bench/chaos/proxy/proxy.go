@@ -50,7 +50,7 @@ func Listen(c Config) (*Proxy, error) {
 // Addr returns where the proxy listens, as host:port.
 func (p *Proxy) Addr() string { return p.listener.Addr().String() }
 
-// Aim sets where new connections go, as host:port.
+// Aim sets where new connections go, as host:port. "" is nowhere: they are closed.
 func (p *Proxy) Aim(target string) { p.target.Store(&target) }
 
 // Close cuts everything and waits until nothing of the proxy runs.
@@ -144,7 +144,7 @@ func (p *Proxy) accept() {
 func (p *Proxy) serve(client net.Conn) {
 	defer client.Close()
 	target := p.target.Load()
-	if target == nil {
+	if target == nil || *target == "" {
 		return
 	}
 	server, err := net.DialTimeout("tcp", *target, time.Second)

@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"slices"
 	"testing"
 	"time"
 
@@ -127,7 +128,7 @@ func TestASlowConnectionIsWholeAndGoesOnFasterOnceHealed(t *testing.T) {
 	}
 	slow.Heal()
 	rest, err := io.ReadAll(p.client)
-	if err != nil || !bytes.Equal(append(b, rest...), text) {
+	if err != nil || !bytes.Equal(slices.Concat(b, rest), text) {
 		t.Fatalf("%d bytes came, %v", len(b)+len(rest), err)
 	}
 }
