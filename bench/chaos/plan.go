@@ -73,6 +73,10 @@ var holds = [faultKinds][2]time.Duration{
 	pauseReaders: {time.Second, 8 * time.Second},
 }
 
+// deaf is longer than the SDK takes to find out that a connection to the broker is dead (20 s of silence, and 10 s for an
+// answer). In a run that has the time one of four hung ways to the broker hangs so long.
+const deaf = 35 * time.Second
+
 // newPlan deals the faults of a run. Each round has every kind once, in an order of its own, so that a run of a round has
 // them all; pace is the mean time between two. All are healed before the length is over. The same arguments give the
 // same plan.
@@ -94,7 +98,11 @@ func newPlan(seed uint64, length, pace time.Duration) []fault {
 				at: at, kind: faultKind(kind), which: chance.IntN(1 << 20), share: 0.05 + 0.45*chance.Float64(),
 				rate: 2_000 << chance.IntN(5), cut: chance.IntN(2) == 0, seed: chance.Uint64(),
 			}
-			f.hold = min(between(holds[kind][0], holds[kind][1]), length-at)
+			f.hold = between(holds[kind][0], holds[kind][1])
+			if (f.kind == hangLink || f.kind == hangBackends) && f.which/4%4 == 0 && length >= 4*deaf {
+				f.hold = deaf
+			}
+			f.hold = min(f.hold, length-at)
 			faults = append(faults, f)
 		}
 	}

@@ -23,7 +23,9 @@ func (b *Book) check(pg *page, r *Report) {
 		r.violate(pg.violation(f.kind, f.by, f.detail))
 	}
 	f := pg.grow(func(by *Chain, e *entry, prev uint64) {
-		r.violate(pg.violation(Unreported, by, fmt.Sprintf("%s came after the event with mark %d, and follows on another", e.at, prev)))
+		v := pg.violation(Unreported, by, fmt.Sprintf("%s came after the event with mark %d, and follows on another", e.at, prev))
+		v.Context = by.locate(e.at)
+		r.violate(v)
 	})
 	b.count(pg, f, r)
 	pg.checkStored(f, r)

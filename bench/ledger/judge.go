@@ -73,7 +73,7 @@ func (j *judge) step(i int) {
 
 // deliver enters a run of events, and finds those that came before and those that nobody wanted.
 func (j *judge) deliver(i int, s *span, l *lineage) {
-	if l == nil {
+	if l == nil || j.lineage(s.last) != l { // if it went astray within, that was told
 		return
 	}
 	r := run{s.to.Offset, s.last.Offset}

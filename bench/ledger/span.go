@@ -64,7 +64,19 @@ func (s *span) String() string {
 // around is how many spans before and after one are shown with it.
 const around = 4
 
-// context describes the spans around one.
+// locate describes the spans around the last run that has an offset.
+func (c *Chain) locate(at millrace.Position) string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for i := len(c.spans) - 1; i >= 0; i-- {
+		if s := &c.spans[i]; s.kind == spanEvents && s.to.Offset <= at.Offset && at.Offset <= s.last.Offset {
+			return c.context(i)
+		}
+	}
+	return ""
+}
+
+// context describes the spans around one. c.mu is held.
 func (c *Chain) context(at int) string {
 	var b strings.Builder
 	first, last := max(0, at-around), min(len(c.spans), at+around+1)
