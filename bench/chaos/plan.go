@@ -95,7 +95,7 @@ func newPlan(seed uint64, length, pace time.Duration) []fault {
 				return faults
 			}
 			f := fault{
-				at: at, kind: faultKind(kind), which: chance.IntN(1 << 20), share: 0.05 + 0.45*chance.Float64(),
+				at: at, kind: faultKind(kind), which: chance.IntN(1 << 20), share: 0.15 + 0.45*chance.Float64(),
 				rate: 2_000 << chance.IntN(5), cut: chance.IntN(2) == 0, seed: chance.Uint64(),
 			}
 			f.hold = between(holds[kind][0], holds[kind][1])
