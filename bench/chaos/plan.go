@@ -14,6 +14,7 @@ type faultKind int
 const (
 	killBroker   faultKind = iota // kill -9; the logs are lost. It is started again
 	rebirth                       // the same, and topics outgrow the places of subscribers that do not read meanwhile
+	drainBroker                   // SIGTERM; the logs are lost all the same
 	killGateway                   // kill -9, and started again
 	drainGateway                  // SIGTERM, and started again
 	stopBroker                    // SIGSTOP and SIGCONT: to it, the clock jumps
@@ -32,7 +33,7 @@ const (
 )
 
 var faultNames = [...]string{
-	"kill broker", "rebirth", "kill gateway", "drain gateway", "stop broker", "stop gateway", "cut peers", "cut link", "cut backends",
+	"kill broker", "rebirth", "drain broker", "kill gateway", "drain gateway", "stop broker", "stop gateway", "cut peers", "cut link", "cut backends",
 	"hang peers", "hang link", "hang backends", "slow peers", "slow link", "pause readers", "burst",
 }
 
@@ -61,6 +62,7 @@ func (f *fault) String() string {
 var holds = [faultKinds][2]time.Duration{
 	killBroker:   {100 * time.Millisecond, 2 * time.Second},
 	rebirth:      {time.Second, 4 * time.Second},
+	drainBroker:  {0, time.Second},
 	killGateway:  {0, 2 * time.Second},
 	drainGateway: {0, time.Second},
 	stopBroker:   {200 * time.Millisecond, 3 * time.Second},

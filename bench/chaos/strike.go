@@ -21,6 +21,8 @@ func (r *run) strike(ctx context.Context, f *fault) {
 		err = r.cluster.KillBroker(hold)
 	case rebirth:
 		hits, err = r.rebear(f, some, hold)
+	case drainBroker:
+		err = r.cluster.DrainBroker(hold)
 	case killGateway:
 		err = g.Kill(hold)
 	case drainGateway:

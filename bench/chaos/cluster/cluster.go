@@ -167,10 +167,16 @@ func (g *Gateway) start() error {
 }
 
 // KillBroker ends the broker as kill -9 does, waits and starts it again, with its logs lost.
-func (k *Cluster) KillBroker(wait func()) error {
+func (k *Cluster) KillBroker(wait func()) error { return k.restartBroker(syscall.SIGKILL, wait) }
+
+// DrainBroker asks the broker to end, so that it sends gateways and backends away, waits and starts it again, with its
+// logs lost.
+func (k *Cluster) DrainBroker(wait func()) error { return k.restartBroker(syscall.SIGTERM, wait) }
+
+func (k *Cluster) restartBroker(s syscall.Signal, wait func()) error {
 	k.broker.turn.Lock()
 	defer k.broker.turn.Unlock()
-	if err := k.broker.end(syscall.SIGKILL); err != nil {
+	if err := k.broker.end(s); err != nil {
 		return err
 	}
 	k.aim("")
