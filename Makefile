@@ -55,6 +55,17 @@ bench: build
 bench-stalled: build
 	cd bench && go build -o ../bin/bench . && ../bin/bench stalled -binary ../bin/millrace
 
+# Kills, cuts, hangs and slows a cluster by the plan of a seed, and fails if any promise to any subscriber was broken
+# (bench/chaos/main.go).
+SEED ?= 1
+DURATION ?= 1m
+SUBSCRIBERS ?= 500
+TOPICS ?= 50
+.PHONY: chaos
+chaos: build
+	cd bench && go build -o ../bin/chaos ./chaos && \
+	../bin/chaos -binary ../bin/millrace -seed $(SEED) -duration $(DURATION) -subscribers $(SUBSCRIBERS) -topics $(TOPICS)
+
 # The Go benchmarks of the hot paths.
 .PHONY: gobench
 gobench:

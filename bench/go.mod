@@ -3,7 +3,9 @@ module github.com/millrace-dev/millrace/bench
 go 1.26.0
 
 require (
+	github.com/gorilla/websocket v1.5.3
 	github.com/millrace-dev/millrace v0.0.0
+	go.uber.org/goleak v1.3.0
 	google.golang.org/grpc v1.85.0
 )
 

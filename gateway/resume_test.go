@@ -112,6 +112,31 @@ func TestACursorAheadOfTheTailIsReadFromTheLogBeforeAnythingIsSaid(t *testing.T)
 	})
 }
 
+// Somebody was told elsewhere that the log is lost and its topic not born again yet. That position has no mark to be
+// checked by, so what is left of the old log here must not be taken for what follows on it.
+func TestABirthThatIsYetToComeIsNotServedFromATail(t *testing.T) {
+	wires(t, gateway.Config{}, func(h *house, w *gateway.Wire) {
+		stays := h.join(w, "a")
+		h.settle()
+		h.broker.Put("a", texts(0, 3)...)
+		h.settle()
+		h.broker.Reset("a") // of which this gateway does not hear yet
+		p := h.connect(h.seat(w), openAt("a", millrace.After(millrace.Position{})))
+		h.settle()
+		if got := p.Texts("a"); len(got) > 0 {
+			h.Errorf("got %q of the log that is lost", got)
+		}
+		h.broker.Put("a", "new")
+		h.settle()
+		for _, peer := range []*gatewaytest.Peer{p, stays} {
+			peer.CheckHead(h, "a")
+		}
+		if got := p.Texts("a"); !slices.Equal(got, []string{"new"}) || len(p.Gaps("a")) > 0 {
+			h.Errorf("got %q and the gaps %v", got, p.Gaps("a"))
+		}
+	})
+}
+
 func TestAPositionOfAnotherLineageIsToldAsReset(t *testing.T) {
 	for name, pos := range map[string]millrace.Position{
 		"an unknown mark":     {Offset: 5, Mark: 99},

@@ -97,9 +97,13 @@ func (t *tail) add(e *entry) {
 }
 
 // seek returns the number of the entry that follows on a position. It fails, with 0, if the tail does not reach back to it,
-// or the position is not of the lineage at hand; then only the log can tell.
+// or the position is not of the lineage at hand; then only the log can tell. Of the zero position it can never be told which
+// lineage is meant, and a tail that has events may be what is left of a log that was lost since.
 func (t *tail) seek(pos millrace.Position) (uint64, bool) {
-	if pos.IsZero() && t.start.Offset == 0 {
+	if pos.IsZero() {
+		if t.start.Offset != 0 || t.end() != t.run {
+			return 0, false
+		}
 		return t.run, true
 	}
 	if pos.Offset < t.start.Offset {
