@@ -90,3 +90,16 @@ func (p Pattern) Matches(topic string) bool {
 		pattern, topic = restWanted, restGot
 	}
 }
+
+// Covers reports whether every topic that q matches, whatever its length, is matched by p. Both must be valid; a topic is
+// a pattern too.
+func (p Pattern) Covers(q Pattern) bool {
+	if strings.HasSuffix(string(q), "**") && !strings.HasSuffix(string(p), "**") {
+		return false // topics of q are longer than any of p
+	}
+	// Read as a topic, q has segments that no topic has: only stars of p stand for its stars.
+	return p.Matches(string(q))
+}
+
+// IsTopic reports whether the pattern, which must be valid, names exactly one topic.
+func (p Pattern) IsTopic() bool { return !strings.Contains(string(p), "*") }

@@ -98,6 +98,89 @@ func TestAPatternMatchesSegmentBySegment(t *testing.T) {
 	}
 }
 
+func TestAPatternCoversWhatMatchesNothingElse(t *testing.T) {
+	for _, c := range []struct {
+		p, q millrace.Pattern
+		want bool
+	}{
+		{"a:b", "a:b", true},
+		{"a:*", "a:b", true},
+		{"a:*", "a:*", true},
+		{"a:*", "a:**", false},
+		{"a:*", "*:b", false},
+		{"a:**", "a", false},
+		{"a:**", "a:*:c", true},
+		{"a:**", "a:*:**", true},
+		{"a:*:**", "a:**", false},
+		{"*:**", "**", false},
+		{"*", "**", false},
+		{"**", "**", true},
+		{"**", "*:**", true},
+		// Reserved topics want to be named here too.
+		{"**", "$a", false},
+		{"**", "$a:**", false},
+		{"*:b", "$a:b", false},
+		{"$a:**", "$a:*", true},
+		{"$a:**", "**", false},
+	} {
+		if got := c.p.Covers(c.q); got != c.want {
+			t.Errorf("pattern %q covers %q: %v", c.p, c.q, got)
+		}
+	}
+}
+
+// All patterns of up to three segments are held against all topics of one segment more. A topic has "x", which no
+// pattern names, since a star stands for that too.
+func TestCoversAgreesWithAllTopicsOfASmallAlphabet(t *testing.T) {
+	var patterns []millrace.Pattern
+	for _, text := range paths([]string{"a", "b", "$a", "*", "**"}, 3) {
+		if p := millrace.Pattern(text); p.Validate() == nil {
+			patterns = append(patterns, p)
+		}
+	}
+	topics := paths([]string{"a", "b", "$a", "x", "$x"}, 4)
+	matched := map[millrace.Pattern][]bool{}
+	for _, p := range patterns {
+		for _, topic := range topics {
+			matched[p] = append(matched[p], p.Matches(topic))
+		}
+	}
+	for _, p := range patterns {
+		for _, q := range patterns {
+			want := true
+			for i := range topics {
+				want = want && (matched[p][i] || !matched[q][i])
+			}
+			if got := p.Covers(q); got != want {
+				t.Errorf("pattern %q covers %q: %v", p, q, got)
+			}
+		}
+	}
+}
+
+// paths returns all that can be made of one to most of the segments.
+func paths(segments []string, most int) []string {
+	all, last := []string(nil), []string{""}
+	for range most {
+		var next []string
+		for _, beginning := range last {
+			for _, s := range segments {
+				next = append(next, strings.TrimPrefix(beginning+":"+s, ":"))
+			}
+		}
+		all, last = append(all, next...), next
+	}
+	return all
+}
+
+func TestAPatternWithoutStarsIsATopic(t *testing.T) {
+	for p, want := range map[millrace.Pattern]bool{"a": true, "a:b": true, "$a": true, "*": false, "**": false, "a:*": false, "a:*:b": false, "a:**": false} {
+		if got := p.IsTopic(); got != want {
+			t.Errorf("pattern %q is a topic: %v", p, got)
+		}
+	}
+}
+
 func TestAGrantAllowsWhatOneOfItsRulesAllows(t *testing.T) {
 	g := &millrace.Grant{Rules: []millrace.Rule{
 		{Pattern: "chat:**", Actions: millrace.ActionSubscribe | millrace.ActionPublish},
