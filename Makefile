@@ -53,7 +53,7 @@ bench: build
 # The Go benchmarks of the hot paths.
 .PHONY: gobench
 gobench:
-	go test -run '^$$' -bench . -benchmem ./broker/... ./gateway/... ./sdk/... ./wsgateway ./ssegateway
+	go test -run '^$$' -bench . -benchmem . ./broker/... ./gateway/... ./sdk/... ./wsgateway ./ssegateway
 
 LINT := GOWORK=off go tool -modfile=tools/lint/go.mod golangci-lint
 .PHONY: lint

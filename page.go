@@ -21,4 +21,12 @@ type Page struct {
 	Head   Position // the topic's newest position at the time of reading
 	More   bool     // there was more in this direction at the time of reading
 	Class  Class    // the topic's
+
+	// Lost is, in class latest, the offset of the newest event that the log had let go of, without a newer one of its key,
+	// when this was read. Whoever stands before it is owed a gap, but for those on their way through a state that they
+	// began since: they say so by Start.Lost.
+	Lost uint64
 }
+
+// Resume returns the start of the next page in forward direction.
+func (p *Page) Resume() Start { return Start{Kind: StartAfter, After: p.Next, Lost: p.Lost} }

@@ -66,6 +66,9 @@ type Start struct {
 	Count int       // for StartLast
 	Since time.Time // for StartSince
 	After Position  // for StartAfter
+
+	// Lost belongs to After on the way through the pages of a state, in class latest: see Page.Lost.
+	Lost uint64
 }
 
 // In returns the start that this one is in a topic of a class.

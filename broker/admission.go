@@ -17,8 +17,8 @@ const (
 	MaxHeaderValueBytes = 4096
 )
 
-// admit reports what keeps an event from being stored in any log, or nil.
-func admit(e *millrace.Event, maxData int) *millrace.Error {
+// admit reports what keeps an event from being stored in a log of a class, or nil.
+func admit(e *millrace.Event, class millrace.Class, maxData int) *millrace.Error {
 	if err := millrace.ValidateTopic(e.Topic); err != nil {
 		return millrace.AsError(err)
 	}
@@ -49,6 +49,9 @@ func admit(e *millrace.Event, maxData int) *millrace.Error {
 			return err
 		}
 	}
+	if err := admitKey(e, class); err != nil || e.Tombstone {
+		return err
+	}
 	switch millrace.PayloadOf(e.ContentType) {
 	case millrace.PayloadJSON:
 		// The JSON grammar alone does not make strings UTF-8, and a frame with such a string would end its receivers.
@@ -59,6 +62,19 @@ func admit(e *millrace.Event, maxData int) *millrace.Error {
 		if !utf8.Valid(e.Data) {
 			return millrace.Errorf(millrace.ReasonEventInvalid, "the event's data is not UTF-8 text, as its content type says")
 		}
+	}
+	return nil
+}
+
+// admitKey holds an event to what class latest wants of its key, and others to what only class latest has.
+func admitKey(e *millrace.Event, class millrace.Class) *millrace.Error {
+	switch {
+	case class == millrace.ClassLatest && e.Key == "":
+		return millrace.Errorf(millrace.ReasonEventInvalid, "the event has no key; topic %q is of class latest, which keeps the newest of each", e.Topic)
+	case class != millrace.ClassLatest && e.Tombstone:
+		return millrace.Errorf(millrace.ReasonUnsupported, "topic %q is of class %s, which has no tombstones", e.Topic, class)
+	case e.Tombstone && len(e.Data) > 0:
+		return millrace.Errorf(millrace.ReasonEventInvalid, "the event is a tombstone and has data")
 	}
 	return nil
 }

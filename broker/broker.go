@@ -96,21 +96,7 @@ func (b *Broker) publish(ctx context.Context, batch []millrace.Publish, allow fu
 	if err := ctx.Err(); err != nil {
 		return nil, millrace.AsError(err)
 	}
-	var refused map[int]*millrace.Error // by place in the batch
-	for i := range batch {
-		e := batch[i].Event
-		err := allow(e)
-		if err == nil {
-			err = admit(e, b.config.MaxEventBytes)
-		}
-		if err == nil {
-			continue
-		}
-		if refused == nil {
-			refused = map[int]*millrace.Error{}
-		}
-		refused[i] = err
-	}
+	refused := b.refusals(batch, allow)
 	if len(refused) == 0 {
 		return b.log.Append(ctx, batch), nil
 	}
@@ -134,6 +120,55 @@ func (b *Broker) publish(ctx context.Context, batch []millrace.Publish, allow fu
 	}
 	return acks, nil
 }
+
+// refusals returns what keeps events of a batch from being stored, by their place in it. Events that are tied are refused
+// together.
+func (b *Broker) refusals(batch []millrace.Publish, allow func(*millrace.Event) *millrace.Error) map[int]*millrace.Error {
+	var refused map[int]*millrace.Error
+	refuse := func(i int, err *millrace.Error) {
+		if refused == nil {
+			refused = map[int]*millrace.Error{}
+		}
+		refused[i] = err
+	}
+	for i := 0; i < len(batch); {
+		end := i + 1
+		for end < len(batch) && batch[end].Tied {
+			end++
+		}
+		if err := b.fault(batch[i:end], allow); err != nil {
+			for ; i < end; i++ {
+				refuse(i, err)
+			}
+		}
+		i = end
+	}
+	return refused
+}
+
+// fault reports what keeps events that are tied from being stored, or nil.
+func (b *Broker) fault(tied []millrace.Publish, allow func(*millrace.Event) *millrace.Error) *millrace.Error {
+	topic := tied[0].Event.Topic
+	if tied[0].Tied {
+		return millrace.Errorf(millrace.ReasonBadRequest, "the first event of a batch is tied to none")
+	}
+	for i := range tied {
+		e := tied[i].Event
+		if e.Topic != topic {
+			return millrace.Errorf(millrace.ReasonBadRequest, "events of topics %q and %q can't be stored as one", topic, e.Topic)
+		}
+		if err := allow(e); err != nil {
+			return err
+		}
+		if err := admit(e, b.log.Rule(topic).Class, b.config.MaxEventBytes); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Rule returns the rule that a topic is kept by. It must not be changed.
+func (b *Broker) Rule(topic string) *Rule { return b.log.Rule(topic) }
 
 // History reads a part of a topic's log, whole, or fails. The caller owns the page's slice; the events are shared. A
 // backward range starts now or after a position.

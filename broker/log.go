@@ -45,7 +45,7 @@ type Log interface {
 	//   - a P that fits, while events after it are gone, is a CauseTrimmed gap until the same place.
 	//
 	// In class latest a P before a key that was let go of is a CauseTrimmed gap until the place before the oldest event
-	// that is kept. In class ephemeral there is nothing to read: ReasonUnsupported.
+	// that is kept, unless Start.Lost says that the reader began its state since then. In class ephemeral there is nothing to read: ReasonUnsupported.
 	//
 	// The other starts become a position first, and so never yield a gap. Backward from a position that is not of this
 	// lineage is ReasonCursorInvalid, since there is nothing that such a page could be whole of.

@@ -55,6 +55,9 @@ func (r Rule) Validate() error {
 	fault := func(format string, args ...any) {
 		faults = append(faults, fmt.Errorf("rule for %q: "+format, append([]any{string(r.Pattern)}, args...)...))
 	}
+	if r.Class.String() == "unknown" {
+		fault("Class is %d; there are log, latest and ephemeral", r.Class)
+	}
 	if r.Pattern != "" {
 		if err := r.Pattern.Validate(); err != nil {
 			faults = append(faults, fmt.Errorf("rule: %w", err))

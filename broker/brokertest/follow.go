@@ -180,6 +180,8 @@ func (b bench) closed() {
 	b.refused(err, millrace.ReasonUnavailable)
 	_, _, err = l.Follow(b.Context(), "a", new(recorder))
 	b.refused(err, millrace.ReasonUnavailable)
+	_, err = l.Watch(b.Context(), "**", new(lookout))
+	b.refused(err, millrace.ReasonUnavailable)
 	_, err = l.Topics(b.Context(), "", 1)
 	b.refused(err, millrace.ReasonUnavailable)
 }

@@ -69,6 +69,18 @@ var promises = []struct {
 	{"following while others append meets the read part without hole or repeat", bench.attach},
 	{"a follower that stopped is not told again", bench.stopped},
 	{"topics are listed in pages by name", bench.topics},
+	{"tied events are stored one right after the other, or none is", bench.tied},
+	{"tied events that are published again are answered with their first positions", bench.tiedAgain},
+	{"tied events beyond what a topic keeps are too large", bench.tiedTooLarge},
+	{"of each key the newest is kept, where it stands", bench.newest},
+	{"what follows on a position is the newest of the keys that changed since", bench.changes},
+	{"a state is read in pages, in both directions", bench.statePages},
+	{"a tombstone stands for its key until a new key needs the room", bench.tombstones},
+	{"a new key beyond the bound is refused, and nothing else is lost", bench.keyBound},
+	{"a state that a position does not fit begins anew with a gap", bench.stateReset},
+	{"an ephemeral event reaches who follows, and is not kept", bench.ephemeral},
+	{"a watcher is told of the topics that there are, and of each that is born", bench.watch},
+	{"topics that are born while a watcher comes are all told", bench.watchRace},
 	{"a read whose caller has gone fails", bench.readGone},
 	{"a closed log fails with a reason", bench.closed},
 }
@@ -82,6 +94,7 @@ var promisesOverTime = []struct {
 	{"a head leaves after its retention, and what follows is a reset", bench.headLeaves},
 	{"an id is forgotten after the dedup window", bench.dedupWindow},
 	{"a start by time finds the first event from then on", bench.startSince},
+	{"a key that has outlived the rule is a gap to who has not read it", bench.stateAged},
 }
 
 // bench is what the tests of one promise stand on.

@@ -22,6 +22,10 @@ type Config struct {
 	// Mark returns random numbers for marks and may be called concurrently. Default: the process's own ChaCha8
 	// generator, which is seeded by the system.
 	Mark func() uint64
+
+	// Now returns the time by which events are stamped and expire, and may be called concurrently. It may jump either way.
+	// Default: time.Now.
+	Now func() time.Time
 }
 
 func (c Config) withDefaults() Config {
@@ -30,6 +34,9 @@ func (c Config) withDefaults() Config {
 	c.SweepInterval = cmp.Or(c.SweepInterval, 10*time.Second)
 	if c.Mark == nil {
 		c.Mark = rand.Uint64
+	}
+	if c.Now == nil {
+		c.Now = time.Now
 	}
 	return c
 }

@@ -12,7 +12,6 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
-	"time"
 
 	"github.com/millrace-dev/millrace"
 	"github.com/millrace-dev/millrace/broker"
@@ -73,105 +72,15 @@ func errClosed() *millrace.Error {
 	return millrace.Errorf(millrace.ReasonUnavailable, "the log is closed")
 }
 
-// Append implements broker.Log. It never waits, so ctx only counts if it has ended before.
-func (l *Log) Append(ctx context.Context, batch []millrace.Publish) []millrace.Ack {
-	acks := make([]millrace.Ack, len(batch))
-	if err := ctx.Err(); err != nil {
-		for i := range acks {
-			acks[i] = millrace.Ack{Topic: batch[i].Event.Topic, Err: millrace.AsError(err)}
-		}
-		return acks
-	}
-	for i := 0; i < len(batch); {
-		name := batch[i].Event.Topic
-		j := i + 1
-		for j < len(batch) && batch[j].Event.Topic == name {
-			j++
-		}
-		l.appendRun(name, batch[i:j], acks[i:j])
-		i = j
-	}
-	return acks
-}
-
-// appendRun stores events of one topic and tells its followers of all of them at once.
-func (l *Log) appendRun(name string, run []millrace.Publish, acks []millrace.Ack) {
-	s := l.shard(name)
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.closed {
-		for i := range acks {
-			acks[i] = millrace.Ack{Topic: name, Err: errClosed()}
-		}
-		return
-	}
-	t := s.topics[name]
-	if t == nil {
-		t = newTopic(name, l.rules.For(name))
-	}
-	now := time.Now().UnixMilli()
-	l.settle(t.expire(now))
-	for i := range run {
-		acks[i] = l.appendOne(s, t, &run[i], now)
-		if acks[i].Err == nil && !acks[i].Repeated && len(t.followers) > 0 {
-			s.told = append(s.told, run[i].Event)
-		}
-	}
-	if len(s.told) == 0 {
-		return
-	}
-	for _, f := range t.followers {
-		f.to.Appended(s.told)
-	}
-	clear(s.told)
-	s.told = s.told[:0]
-}
-
-func (l *Log) appendOne(s *shard, t *topic, p *millrace.Publish, now int64) millrace.Ack {
-	refuse := func(err *millrace.Error) millrace.Ack { return millrace.Ack{Topic: t.name, Err: err} }
-	e := p.Event
-	if first, ok := t.seen(p); ok {
-		return millrace.Ack{Topic: t.name, Position: first.position, Time: time.UnixMilli(first.at).UTC(), Repeated: true}
-	}
-	if p.Expect != nil && *p.Expect != t.head {
-		return refuse(millrace.Errorf(millrace.ReasonConflict, "the topic's head is %s, not %s", t.head, *p.Expect))
-	}
-	size := int64(e.Size())
-	if size > t.rule.MaxBytes {
-		return refuse(millrace.Errorf(millrace.ReasonTooLarge, "the event counts %d bytes; the topic keeps at most %d", size, t.rule.MaxBytes))
-	}
-	leaving, freed := t.displaced(size)
-	charge := size + markBytes + t.idCharge(p) - freed
-	if !t.born() {
-		charge += topicBytes + int64(len(t.name))
-		if l.topics.Add(1) > int64(l.cfg.MaxTopics) {
-			l.topics.Add(-1)
-			return refuse(millrace.Errorf(millrace.ReasonFull, "the broker keeps as many topics as it may"))
-		}
-	}
-	if l.bytes.Add(charge) > l.cfg.MaxBytes && charge > 0 {
-		l.bytes.Add(-charge)
-		if !t.born() {
-			l.topics.Add(-1)
-		}
-		return refuse(millrace.Errorf(millrace.ReasonFull, "the broker keeps as many bytes of events as it may"))
-	}
-	if !t.born() {
-		l.watchers.tell(t.name, millrace.Position{})
-		t.birth(l.mark())
-		s.topics[t.name] = t
-	}
-	t.drop(leaving)
-	l.settle(t.store(p, size, l.mark(), now))
-	return millrace.Ack{Topic: t.name, Position: e.Position, Time: e.Time}
-}
-
 // settle takes back what topics no longer hold.
 func (l *Log) settle(freed int64) {
 	if freed != 0 {
 		l.bytes.Add(-freed)
 	}
 }
+
+// now is the time in Unix milliseconds, by the clock on the wall.
+func (l *Log) now() int64 { return l.cfg.Now().UnixMilli() }
 
 func (l *Log) mark() uint64 {
 	for {
@@ -194,14 +103,11 @@ func (l *Log) Read(ctx context.Context, name string, r millrace.Range) (millrace
 	}
 	t := s.topics[name]
 	if t == nil {
-		t = &topic{name: name}
+		t = newTopic(name, l.rules.For(name))
 	} else {
-		l.settle(t.expire(time.Now().UnixMilli()))
+		l.settle(t.expire(l.now()))
 	}
-	if r.Backward {
-		return t.readBackward(r)
-	}
-	return t.readForward(r), nil
+	return t.read(r)
 }
 
 // Rule implements broker.Log.
@@ -228,7 +134,7 @@ func (l *Log) Topics(ctx context.Context, after string, limit int) ([]broker.Top
 			s.mu.Unlock()
 			return nil, errClosed()
 		}
-		now := time.Now().UnixMilli()
+		now := l.now()
 		for name, t := range s.topics {
 			if name > after && t.born() {
 				l.settle(t.expire(now))

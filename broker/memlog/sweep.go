@@ -21,7 +21,7 @@ func (l *Log) sweep() {
 func (l *Log) sweepShard(s *shard) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	now := time.Now().UnixMilli()
+	now := l.now()
 	for name, t := range s.topics {
 		if !t.born() {
 			continue

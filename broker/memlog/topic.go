@@ -1,7 +1,6 @@
 package memlog
 
 import (
-	"sort"
 	"time"
 
 	"github.com/millrace-dev/millrace"
@@ -21,13 +20,12 @@ type topic struct {
 	name string
 	rule *broker.Rule
 
-	head   millrace.Position          // zero: not born
-	last   int64                      // when the newest event was stored, in Unix milliseconds
-	events ring.Ring[*millrace.Event] // the newest ones, without holes, up to head
-	size   int64                      // what they are charged for
-	marks  ring.Ring[uint64]          // marks of the newest offsets up to head's, reaching back before the oldest event
-	ids    map[ident]first            // what was published under an id
-	order  ring.Ring[ident]           // the keys of ids, oldest first
+	head  millrace.Position // zero: not born
+	last  int64             // when the newest event was stored, in Unix milliseconds
+	shelf shelf             // the events that are kept
+	marks ring.Ring[uint64] // marks of the newest offsets up to head's, reaching back before the oldest event
+	ids   map[ident]first   // what was published under an id
+	order ring.Ring[ident]  // the keys of ids, oldest first
 
 	followers []*follower
 }
@@ -41,7 +39,9 @@ type first struct {
 	at       int64 // Unix milliseconds
 }
 
-func newTopic(name string, rule *broker.Rule) *topic { return &topic{name: name, rule: rule} }
+func newTopic(name string, rule *broker.Rule) *topic {
+	return &topic{name: name, rule: rule, shelf: newShelf(rule)}
+}
 
 func (t *topic) born() bool { return !t.head.IsZero() }
 
@@ -51,15 +51,10 @@ func (t *topic) birth(mark uint64) {
 }
 
 // base returns the position before the oldest event that is kept; the head if none is.
-func (t *topic) base() millrace.Position {
-	if t.events.Len() == 0 {
-		return t.head
-	}
-	return t.events.At(0).Before()
-}
+func (t *topic) base() millrace.Position { return t.place(0) }
 
 func (t *topic) state() broker.TopicState {
-	return broker.TopicState{Topic: t.name, Head: t.head, Oldest: t.base(), Events: t.events.Len(), Bytes: t.size}
+	return broker.TopicState{Topic: t.name, Head: t.head, Oldest: t.base(), Events: t.shelf.count(), Bytes: t.shelf.bytes()}
 }
 
 // seen returns the answer to the first publish under p's id, if the id is remembered.
@@ -71,6 +66,41 @@ func (t *topic) seen(p *millrace.Publish) (first, bool) {
 	return f, ok
 }
 
+// repeats answers events whose ids were all seen before, and reports whether they were. Some and not others is an error:
+// the events were then not stored as one.
+func (t *topic) repeats(tied []millrace.Publish, acks []millrace.Ack) (bool, *millrace.Error) {
+	seen := 0
+	for i := range tied {
+		if first, ok := t.seen(&tied[i]); ok {
+			acks[i] = millrace.Ack{Topic: t.name, Position: first.position, Time: time.UnixMilli(first.at).UTC(), Repeated: true}
+			seen++
+		}
+	}
+	switch {
+	case seen == 0:
+		return false, twins(tied, t.name)
+	case seen < len(tied):
+		return false, millrace.Errorf(millrace.ReasonConflict, "of the %d events that were published as one %d ids were seen before", len(tied), seen)
+	}
+	return true, nil
+}
+
+// twins reports an id that stands twice among events that are to be stored as one: one of them would not be.
+func twins(tied []millrace.Publish, topic string) *millrace.Error {
+	if len(tied) == 1 {
+		return nil
+	}
+	ids := map[ident]bool{}
+	for i := range tied {
+		id := ident{tied[i].Principal, tied[i].Event.ID}
+		if id.id != "" && ids[id] {
+			return millrace.Errorf(millrace.ReasonConflict, "two events that are published to %s as one have the id %.64q", topic, id.id)
+		}
+		ids[id] = true
+	}
+	return nil
+}
+
 func (t *topic) idCharge(p *millrace.Publish) int64 {
 	if p.Event.ID == "" {
 		return 0
@@ -80,26 +110,8 @@ func (t *topic) idCharge(p *millrace.Publish) int64 {
 
 func (id ident) charge() int64 { return idBytes + int64(len(id.principal)+len(id.id)) }
 
-// displaced returns how many of the oldest events have to leave for one of the size, and what they are charged for.
-func (t *topic) displaced(size int64) (n int, freed int64) {
-	for n < t.events.Len() && (t.events.Len()-n >= t.rule.MaxEvents || t.size-freed+size > t.rule.MaxBytes) {
-		freed += int64(t.events.At(n).Size())
-		n++
-	}
-	return n, freed
-}
-
-// drop lets go of the n oldest events and returns what they were charged for.
-func (t *topic) drop(n int) (freed int64) {
-	for range n {
-		freed += int64(t.events.Pop().Size())
-	}
-	t.size -= freed
-	return freed
-}
-
 // store keeps the event of p, which is charged for already, and returns what marks and ids that left were charged for.
-func (t *topic) store(p *millrace.Publish, size int64, mark uint64, now int64) (freed int64) {
+func (t *topic) store(p *millrace.Publish, mark uint64, now int64) (freed int64) {
 	// Times never run backward within a topic, whatever the clock does, so that they can be searched.
 	t.last = max(t.last, now)
 	e := p.Event
@@ -107,8 +119,7 @@ func (t *topic) store(p *millrace.Publish, size int64, mark uint64, now int64) (
 	e.Position = millrace.Position{Offset: t.head.Offset + 1, Mark: mark}
 	e.Time = time.UnixMilli(t.last).UTC()
 	t.head = e.Position
-	t.events.Push(e)
-	t.size += size
+	t.shelf.put(e)
 	t.marks.Push(mark)
 	for t.marks.Len() > t.rule.MaxMarks()+1 {
 		t.marks.Pop()
@@ -137,15 +148,11 @@ func (t *topic) forgetID() (freed int64) {
 
 // expire lets go of events and ids that have outlived the rule and returns what they were charged for.
 func (t *topic) expire(now int64) (freed int64) {
-	if t.events.Len() == 0 && t.order.Len() == 0 {
-		return 0
+	if t.shelf.count() > 0 {
+		before := t.shelf.bytes()
+		t.shelf.expire(now - t.rule.MaxAge.Milliseconds())
+		freed = before - t.shelf.bytes()
 	}
-	age := t.rule.MaxAge.Milliseconds()
-	n := 0
-	for n < t.events.Len() && now-t.events.At(n).Time.UnixMilli() >= age {
-		n++
-	}
-	freed = t.drop(n)
 	window := t.rule.DedupWindow.Milliseconds()
 	for t.order.Len() > 0 && now-t.ids[t.order.At(0)].at >= window {
 		freed += t.forgetID()
@@ -159,7 +166,7 @@ func (t *topic) expire(now int64) (freed int64) {
 // outlived reports whether even the head may be let go of. A head that someone follows is not: they would be told of a
 // reset where nothing was lost.
 func (t *topic) outlived(now int64) bool {
-	return t.events.Len() == 0 && t.order.Len() == 0 && len(t.followers) == 0 && now-t.last >= t.rule.HeadRetention.Milliseconds()
+	return t.shelf.count() == 0 && t.order.Len() == 0 && len(t.followers) == 0 && now-t.last >= t.rule.HeadRetention.Milliseconds()
 }
 
 // charge returns what the topic is charged for beside events and ids.
@@ -174,9 +181,4 @@ func (t *topic) fits(p millrace.Position) bool {
 	}
 	back := t.head.Offset - p.Offset
 	return back < uint64(t.marks.Len()) && t.marks.At(t.marks.Len()-1-int(back)) == p.Mark
-}
-
-// since returns the place of the first kept event that was stored at a time or later.
-func (t *topic) since(at time.Time) int {
-	return sort.Search(t.events.Len(), func(i int) bool { return !t.events.At(i).Time.Before(at) })
 }

@@ -46,6 +46,7 @@ func PageHead(p millrace.Page) *millracev1.HistoryResponse {
 		Head:  Position(p.Head),
 		More:  p.More,
 		Class: Class(p.Class),
+		Lost:  p.Lost,
 	}
 	if p.Gap != nil {
 		m.Gap = Gap(p.Gap)
@@ -61,6 +62,7 @@ func ParsePage(topic string, m *millracev1.HistoryResponse) millrace.Page {
 		Head:   ParsePosition(m.GetHead()),
 		More:   m.GetMore(),
 		Class:  ParseClass(m.GetClass()),
+		Lost:   m.GetLost(),
 	}
 	if m.GetGap() != nil {
 		p.Gap = ParseGap(m.GetGap())

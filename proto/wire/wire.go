@@ -31,7 +31,7 @@ func Start(s millrace.Start) *millracev1.Start {
 	case millrace.StartSince:
 		return &millracev1.Start{Place: &millracev1.Start_SinceMs{SinceMs: unixMillis(s.Since)}}
 	case millrace.StartAfter:
-		return &millracev1.Start{Place: &millracev1.Start_After{After: Position(s.After)}}
+		return &millracev1.Start{Place: &millracev1.Start_After{After: Position(s.After)}, Lost: s.Lost}
 	case millrace.StartNow:
 		return &millracev1.Start{Place: &millracev1.Start_Now{Now: true}}
 	default:
@@ -49,7 +49,7 @@ func ParseStart(m *millracev1.Start) millrace.Start {
 	case *millracev1.Start_SinceMs:
 		return millrace.Start{Kind: millrace.StartSince, Since: moment(place.SinceMs)}
 	case *millracev1.Start_After:
-		return millrace.After(ParsePosition(place.After))
+		return millrace.Start{Kind: millrace.StartAfter, After: ParsePosition(place.After), Lost: m.GetLost()}
 	case *millracev1.Start_Now:
 		return millrace.Start{Kind: millrace.StartNow}
 	default:

@@ -143,6 +143,7 @@ func TestWordsComeBackAsTheyWere(t *testing.T) {
 		{Kind: millrace.StartSince, Since: at},
 		millrace.After(pos),
 		millrace.After(millrace.Position{}),
+		(&millrace.Page{Next: pos, Lost: 6}).Resume(),
 	}
 	for _, s := range starts {
 		if got := wire.ParseStart(carried(t, wire.Start(s))); got != s {
@@ -205,6 +206,7 @@ func TestAPageComesBackWithWhatItLacks(t *testing.T) {
 		Head:  millrace.Position{Offset: 4, Mark: 4},
 		More:  true,
 		Class: millrace.ClassLatest,
+		Lost:  2,
 	}
 	e := &millrace.Event{Topic: "a", Position: page.Next, Prev: 2, Data: []byte("1")}
 	b, err := proto.Marshal(wire.PageHead(page))

@@ -574,7 +574,10 @@ type HistoryResponse struct {
 	// There was more in this direction when this was read.
 	More bool `protobuf:"varint,5,opt,name=more,proto3" json:"more,omitempty"`
 	// The topic's class.
-	Class         DeliveryClass `protobuf:"varint,6,opt,name=class,proto3,enum=millrace.v1.DeliveryClass" json:"class,omitempty"`
+	Class DeliveryClass `protobuf:"varint,6,opt,name=class,proto3,enum=millrace.v1.DeliveryClass" json:"class,omitempty"`
+	// In class latest: the offset of the newest event that the log had let go of without a newer one of its key. It belongs to
+	// next: given back with it, it tells a reader on its way through a state, which lacks nothing, from one who was away.
+	Lost          uint64 `protobuf:"varint,7,opt,name=lost,proto3" json:"lost,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -649,6 +652,13 @@ func (x *HistoryResponse) GetClass() DeliveryClass {
 		return x.Class
 	}
 	return DeliveryClass_DELIVERY_CLASS_UNSPECIFIED
+}
+
+func (x *HistoryResponse) GetLost() uint64 {
+	if x != nil {
+		return x.Lost
+	}
+	return 0
 }
 
 // PresenceRequest asks who is in a topic.
@@ -832,14 +842,15 @@ const file_millrace_v1_broker_proto_rawDesc = "" +
 	"\bbackward\x18\x03 \x01(\bR\bbackward\x12\x14\n" +
 	"\x05limit\x18\x04 \x01(\rR\x05limit\x12\x1b\n" +
 	"\tmax_bytes\x18\x05 \x01(\rR\bmaxBytes\x12\x14\n" +
-	"\x05state\x18\x06 \x01(\bR\x05state\"\xfd\x01\n" +
+	"\x05state\x18\x06 \x01(\bR\x05state\"\x91\x02\n" +
 	"\x0fHistoryResponse\x12*\n" +
 	"\x06events\x18\x01 \x03(\v2\x12.millrace.v1.EventR\x06events\x12\"\n" +
 	"\x03gap\x18\x02 \x01(\v2\x10.millrace.v1.GapR\x03gap\x12)\n" +
 	"\x04next\x18\x03 \x01(\v2\x15.millrace.v1.PositionR\x04next\x12)\n" +
 	"\x04head\x18\x04 \x01(\v2\x15.millrace.v1.PositionR\x04head\x12\x12\n" +
 	"\x04more\x18\x05 \x01(\bR\x04more\x120\n" +
-	"\x05class\x18\x06 \x01(\x0e2\x1a.millrace.v1.DeliveryClassR\x05class\"p\n" +
+	"\x05class\x18\x06 \x01(\x0e2\x1a.millrace.v1.DeliveryClassR\x05class\x12\x12\n" +
+	"\x04lost\x18\a \x01(\x04R\x04lost\"p\n" +
 	"\x0fPresenceRequest\x12\x14\n" +
 	"\x05topic\x18\x01 \x01(\tR\x05topic\x12\x1d\n" +
 	"\n" +

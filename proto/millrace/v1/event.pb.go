@@ -636,7 +636,9 @@ type Start struct {
 	//	*Start_Last
 	//	*Start_SinceMs
 	//	*Start_After
-	Place         isStart_Place `protobuf_oneof:"place"`
+	Place isStart_Place `protobuf_oneof:"place"`
+	// With after, on the way through the pages of a state: what the page before said as lost.
+	Lost          uint64 `protobuf:"varint,6,opt,name=lost,proto3" json:"lost,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -721,6 +723,13 @@ func (x *Start) GetAfter() *Position {
 		}
 	}
 	return nil
+}
+
+func (x *Start) GetLost() uint64 {
+	if x != nil {
+		return x.Lost
+	}
+	return 0
 }
 
 type isStart_Place interface {
@@ -999,13 +1008,14 @@ const file_millrace_v1_event_proto_rawDesc = "" +
 	"\bposition\x18\x02 \x01(\v2\x15.millrace.v1.PositionR\bposition\x12\x17\n" +
 	"\atime_ms\x18\x03 \x01(\x03R\x06timeMs\x12\x1a\n" +
 	"\brepeated\x18\x04 \x01(\bR\brepeated\x12(\n" +
-	"\x05error\x18\x05 \x01(\v2\x12.millrace.v1.ErrorR\x05error\"\xa4\x01\n" +
+	"\x05error\x18\x05 \x01(\v2\x12.millrace.v1.ErrorR\x05error\"\xb8\x01\n" +
 	"\x05Start\x12\x12\n" +
 	"\x03now\x18\x01 \x01(\bH\x00R\x03now\x12\x1c\n" +
 	"\bearliest\x18\x02 \x01(\bH\x00R\bearliest\x12\x14\n" +
 	"\x04last\x18\x03 \x01(\rH\x00R\x04last\x12\x1b\n" +
 	"\bsince_ms\x18\x04 \x01(\x03H\x00R\asinceMs\x12-\n" +
-	"\x05after\x18\x05 \x01(\v2\x15.millrace.v1.PositionH\x00R\x05afterB\a\n" +
+	"\x05after\x18\x05 \x01(\v2\x15.millrace.v1.PositionH\x00R\x05after\x12\x12\n" +
+	"\x04lost\x18\x06 \x01(\x04R\x04lostB\a\n" +
 	"\x05place\"\xb1\x01\n" +
 	"\fSubscription\x12\x14\n" +
 	"\x05alias\x18\x01 \x01(\rR\x05alias\x12\x14\n" +
