@@ -218,6 +218,7 @@ func TestAFaultThatIsFinalEndsTheSubscription(t *testing.T) {
 	})
 }
 
+// Promise: docs/delivery.md 1.5.
 func TestALogThatForgetsIsAResetForEveryone(t *testing.T) {
 	log := brokertest.NewForgetful(func() broker.Log {
 		l, err := memlog.New(memlog.Config{})

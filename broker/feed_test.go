@@ -135,6 +135,7 @@ func TestAnUnsubscribedTopicIsSilentAndCanBeSubscribedAnew(t *testing.T) {
 	l.quiet()
 }
 
+// Promise: docs/delivery.md 1.3.
 func TestAttachingWhilePublishingAtFullSpeedLeavesNoHoleAndNoRepeat(t *testing.T) {
 	const attaches, keep, ahead = 1_000, 5_000, 4_000
 	b := newBroker(t, broker.Config{TailEvents: 16, BatchEvents: 32}, newLog(t, broker.Rule{MaxEvents: keep}))
@@ -194,6 +195,7 @@ func TestAttachingWhilePublishingAtFullSpeedLeavesNoHoleAndNoRepeat(t *testing.T
 	}
 }
 
+// Promise: docs/delivery.md 1.2, 6.1.
 func TestAReaderSlowerThanThePublisherGetsEverythingOrExactGaps(t *testing.T) {
 	for _, keep := range []int{100, 1_000_000} {
 		t.Run(fmt.Sprintf("a log of %d", keep), func(t *testing.T) {

@@ -16,6 +16,7 @@ import (
 // TestInAnyScheduleOfFaultsEverySessionIsWholeOrTold runs seeded schedules of everything that can happen to sessions,
 // broker and log at once, and then lets all be well: every session must then be at the head of its topics, and its books
 // must have been right all the way. The seeds fix what happens; what it meets is up to the scheduler.
+// Promise: docs/delivery.md 1.1, 1.2.
 func TestInAnyScheduleOfFaultsEverySessionIsWholeOrTold(t *testing.T) {
 	seeds := 60
 	if testing.Short() {

@@ -166,6 +166,7 @@ func TestAPublishWhileTheBrokerFailsIsRefusedWithItsReason(t *testing.T) {
 	})
 }
 
+// Promise: docs/delivery.md 8.2.
 func TestAnEventIDIsStoredOnceForItsSubject(t *testing.T) {
 	in(t, gateway.Config{}, func(h *house) {
 		publish := func(subject string) millrace.Ack {
@@ -270,6 +271,7 @@ func TestTheCursorsTopicsOverrideTheOpenings(t *testing.T) {
 	})
 }
 
+// Promise: docs/delivery.md 8.6.
 func TestAnEventWithoutEchoIsWithheldFromItsSenderLiveAndInReplay(t *testing.T) {
 	wires(t, gateway.Config{}, func(h *house, w *gateway.Wire) {
 		sender, other := h.join(w, "a"), h.join(w, "a")

@@ -126,6 +126,7 @@ func TestAResetIsToldToEveryLiveSessionExactlyOnceThenItGoesOn(t *testing.T) {
 	}
 }
 
+// Promise: docs/delivery.md 1.5.
 func TestAResetToTheSameOffsetIsFoundAtTheNextEvent(t *testing.T) {
 	in(t, gateway.Config{}, func(h *house) {
 		h.broker.Careless()

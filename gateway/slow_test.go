@@ -12,6 +12,7 @@ import (
 	"github.com/millrace-dev/millrace/gateway/gatewaytest"
 )
 
+// Promise: docs/delivery.md 6.3.
 func TestAStalledPeerDelaysNobodyAndIsCaughtUpWhole(t *testing.T) {
 	for name, c := range map[string]gateway.Config{
 		"from the tail":        {},
@@ -57,6 +58,7 @@ func TestAStalledPeerDelaysNobodyAndIsCaughtUpWhole(t *testing.T) {
 	}
 }
 
+// Promise: docs/delivery.md 6.2.
 func TestWhatAStalledPeerHoldsIsBounded(t *testing.T) {
 	wires(t, gateway.Config{BatchBytes: 4000, TailEvents: 8}, func(h *house, w *gateway.Wire) {
 		seat := h.seat(w)
@@ -96,6 +98,7 @@ func TestCommandsThatArePassedToAStalledPeerHoldUpNobody(t *testing.T) {
 	})
 }
 
+// Promise: docs/delivery.md 1.6, 6.1.
 func TestAReplayFarBiggerThanTailAndPageComesAtThePeersOwnPace(t *testing.T) {
 	wires(t, gateway.Config{BatchBytes: 5000, TailEvents: 4, TailBytes: 5000}, func(h *house, w *gateway.Wire) {
 		data := strings.Repeat("x", 500)

@@ -159,6 +159,7 @@ func TestLastEventIDResumesAllTopicsAndCountsBeforeTheCursorAndTheTopics(t *test
 }
 
 // DESIGN promise 3: the cursor is handed out before any event.
+// Promise: docs/delivery.md 1.4.
 func TestAQuietTopicResumes(t *testing.T) {
 	h := build(t, plan{})
 	s := h.open("topic=a", "")

@@ -11,7 +11,8 @@ import (
 	"github.com/millrace-dev/millrace/broker/memlog"
 )
 
-// A clock that jumps makes events leave sooner or later than the rule says, and never in silence (DESIGN promise 2).
+// A clock that jumps makes events leave sooner or later than the rule says, and never in silence.
+// Promise: docs/delivery.md 1.7.
 func TestAJumpOfTheClockLosesNothingInSilence(t *testing.T) {
 	var now atomic.Int64 // Unix seconds
 	now.Store(1_800_000_000)

@@ -32,8 +32,10 @@ func openRules(t *testing.T, rules ...broker.Rule) broker.Log {
 	return open(t, memlog.Config{Rules: rules})
 }
 
+// Promise: docs/delivery.md 1.1, 1.2, 2.1, 2.4, 2.5, 3.1, 8.1, 8.3, 8.4, 8.5.
 func TestItIsALog(t *testing.T) { brokertest.TestLog(t, openRules) }
 
+// Promise: docs/delivery.md 1.2, 2.4, 8.2.
 func TestItIsALogOverTime(t *testing.T) {
 	brokertest.TestLogOverTime(t, openRules, func(t *testing.T, body func(*testing.T, func(time.Duration))) {
 		synctest.Test(t, func(t *testing.T) {

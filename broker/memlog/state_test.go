@@ -55,6 +55,7 @@ func (m *stateModel) put(e *millrace.Event) {
 	}
 }
 
+// Promise: docs/delivery.md 2.1, 2.4.
 func TestAStateReadsAsTheModelSays(t *testing.T) {
 	for seed := range uint64(15) {
 		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {

@@ -31,6 +31,7 @@ func TestATopicAndDataAreAllThatAPublishNeeds(t *testing.T) {
 	}
 }
 
+// Promise: docs/delivery.md 8.5.
 func TestEachEventOfABatchIsAckedAlone(t *testing.T) {
 	f := serve(t, rpc.Config{MaxEventBytes: 100}, bounds{log: memlog.Config{MaxTopics: 2}})
 	elsewhere := &millracev1.Position{Offset: 9, Mark: 9}

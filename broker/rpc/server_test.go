@@ -161,6 +161,7 @@ func TestWhoLeavesAtAGoawayEndsTheShutdown(t *testing.T) {
 	}
 }
 
+// Promise: docs/delivery.md 7.4.
 func TestStreamsEndByAgeAfterAGoaway(t *testing.T) {
 	f := serve(t, rpc.Config{StreamAge: time.Millisecond, StreamGrace: 40 * time.Millisecond})
 	l := f.join(f.client())

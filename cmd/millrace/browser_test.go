@@ -93,6 +93,7 @@ const barePage = `(() => {
 
 // Two backends publish, one by the Go SDK and one by raw gRPC; a browser with nothing but WebSocket and EventSource gets
 // the same events in the same order on both.
+// Promise: docs/delivery.md 1.1, 1.2.
 func TestABrowserReceivesTheSameEventsOnWebSocketAndEventSource(t *testing.T) {
 	dev := start(t, "dev", "--listen", "127.0.0.1:0", "--grpc-listen", "127.0.0.1:0")
 	origin := "http://" + dev.addr("http")
@@ -137,6 +138,7 @@ func TestABrowserReceivesTheSameEventsOnWebSocketAndEventSource(t *testing.T) {
 }
 
 // A bare EventSource loses its gateway, comes back by itself to the one that takes its place, and has missed nothing.
+// Promise: docs/delivery.md 1.4.
 func TestABareEventSourceResumesByItself(t *testing.T) {
 	dev := start(t, "dev", "--listen", "127.0.0.1:0", "--grpc-listen", "127.0.0.1:0")
 	origin := "http://" + dev.addr("http")
@@ -191,8 +193,9 @@ const watchingPage = `(() => {
 	sse.onerror = () => window.broken++;
 })()`
 
-// A page whose cursor is older than the log is told exactly what it missed, on a bare EventSource too (DESIGN promise 2); and
+// A page whose cursor is older than the log is told exactly what it missed, on a bare EventSource too; and
 // when the broker is killed and begins anew, its connections stay and it is told of the reset (promises 5 and 9).
+// Promise: docs/delivery.md 1.2, 1.5.
 func TestABrowserIsToldOfGapsAndKeepsItsConnectionsWhenTheBrokerIsKilled(t *testing.T) {
 	dev := start(t, "dev", "--listen", "127.0.0.1:0", "--grpc-listen", "127.0.0.1:0")
 	origin, addr := "http://"+dev.addr("http"), freePort(t)

@@ -8,8 +8,9 @@ import (
 	millracev1 "github.com/millrace-dev/millrace/proto/millrace/v1"
 )
 
-// A broker that is killed and comes back with its memory lost disconnects no peer (DESIGN promise 9). Each subscriber is
+// A broker that is killed and comes back with its memory lost disconnects no peer. Each subscriber is
 // told that the lineage it read is gone (promise 5), and is live in the new one.
+// Promise: docs/delivery.md 1.5, 7.1.
 func TestAKilledBrokerIsToldAsAResetAndDisconnectsNobody(t *testing.T) {
 	addr := freePort(t)
 	b := start(t, "broker", "--listen", addr)
@@ -68,7 +69,8 @@ func waitForBroker(t *testing.T, addr string) millracev1.BrokerServiceClient {
 	}
 }
 
-// A gateway that ends tells its peers to come back (DESIGN promise 9), and their cursors hold elsewhere.
+// A gateway that ends tells its peers to come back, and their cursors hold elsewhere.
+// Promise: docs/delivery.md 7.2.
 func TestAGatewayThatEndsSendsItsPeersAway(t *testing.T) {
 	s := startSplit(t)
 	broker := dialBroker(t, s.broker.addr("grpc"))
@@ -94,7 +96,8 @@ func TestAGatewayThatEndsSendsItsPeersAway(t *testing.T) {
 	}
 }
 
-// An event published again with its id is stored once (DESIGN promise 6).
+// An event published again with its id is stored once.
+// Promise: docs/delivery.md 8.2.
 func TestARepeatedIDIsStoredOnce(t *testing.T) {
 	b := start(t, "broker", "--listen", "127.0.0.1:0")
 	broker := dialBroker(t, b.addr("grpc"))

@@ -7,7 +7,8 @@ import (
 	"github.com/millrace-dev/millrace"
 )
 
-// A cursor handed out on one wire resumes on every other (DESIGN promise 3), without hole or repeat.
+// A cursor handed out on one wire resumes on every other, without hole or repeat.
+// Promise: docs/delivery.md 1.4.
 func TestACursorResumesAtEveryDoor(t *testing.T) {
 	s := startSplit(t)
 	broker := dialBroker(t, s.broker.addr("grpc"))
@@ -39,7 +40,8 @@ func TestACursorResumesAtEveryDoor(t *testing.T) {
 	back.wantEvents(topic, 510, live)
 }
 
-// The cursor is handed out at attach, before any event, so that quiet topics resume too (DESIGN promise 3).
+// The cursor is handed out at attach, before any event, so that quiet topics resume too.
+// Promise: docs/delivery.md 1.4.
 func TestAQuietTopicResumes(t *testing.T) {
 	s := startSplit(t)
 	broker := dialBroker(t, s.broker.addr("grpc"))
@@ -75,8 +77,9 @@ func TestOneStreamResumesSeveralTopics(t *testing.T) {
 	}
 }
 
-// What the log no longer has is told with its exact range and cause, in band and on every wire (DESIGN promise 2), and
+// What the log no longer has is told with its exact range and cause, in band and on every wire, and
 // the subscription is live behind it.
+// Promise: docs/delivery.md 1.2.
 func TestACursorOlderThanTheLogIsToldAsAGap(t *testing.T) {
 	s := startSplit(t)
 	broker := dialBroker(t, s.broker.addr("grpc"))

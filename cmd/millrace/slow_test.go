@@ -85,7 +85,8 @@ func dialSlow(t *testing.T, addr, query string, tick *time.Ticker) *websocket.Co
 	return conn
 }
 
-// A replay larger than any queue simply works, at the peer's own speed (DESIGN promise 7).
+// A replay larger than any queue simply works, at the peer's own speed.
+// Promise: docs/delivery.md 1.6.
 func TestAReplayOf20MBReachesASlowReaderWhole(t *testing.T) {
 	s := splitWith(t, []string{"--topic-max-bytes", "64MiB"}, nil)
 	broker := dialBroker(t, s.broker.addr("grpc"))
@@ -99,7 +100,8 @@ func TestAReplayOf20MBReachesASlowReaderWhole(t *testing.T) {
 	p.wantBig(bigEvents+1, 3)
 }
 
-// Memory per peer is bounded, and a peer that reads nothing delays nobody (DESIGN promise 8).
+// Memory per peer is bounded, and a peer that reads nothing delays nobody.
+// Promise: docs/delivery.md 6.2, 6.3.
 func TestPeersThatStopReadingAreBoundedAndDelayNobody(t *testing.T) {
 	s := splitWith(t, []string{"--topic-max-bytes", "64MiB"}, nil)
 	broker := dialBroker(t, s.broker.addr("grpc"))
