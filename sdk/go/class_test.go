@@ -90,6 +90,27 @@ func TestAnEphemeralTopicGoesOnAfterAnOutageWithWhatComesThen(t *testing.T) {
 	}
 	second.say(ephemeral(s.GetAlias(), "a"), passing(s.GetAlias()))
 	h.want(t, "a at 0", "a 0")
+
+	// On the way from one stream to another something may go by, too, so the topic is told as detached.
+	second.say(goaway(0, 0))
+	third := <-ends
+	a = third.subscription(t).GetAlias()
+	third.say(ephemeral(a, "a"), passing(a))
+	h.want(t, "a detached", "a at 0", "a 0")
+}
+
+// docs/delivery.md 3.3: where an ephemeral topic may have missed events a gap says so.
+func TestASubscriptionIsToldWhereAnEphemeralTopicMayHaveMissedEvents(t *testing.T) {
+	f := &fake{subscribe: func(try int, _ *millracev1.SubscribeRequest, stream subscribeStream) error {
+		if say(stream, ephemeral(1, "a"), passing(1)); try == 1 {
+			return status(millrace.ReasonUnavailable)
+		}
+		return wait(stream)
+	}}
+	s := subscribe(t, f.start(t), sdk.Topics("a"))
+	if got := told(t, s, 3); !slices.Equal(got, []string{"0", "gap 0-0 reset", "0"}) {
+		t.Errorf("the application got %q", got)
+	}
 }
 
 func TestALoopIsToldOfLostEphemeralEventsAndCanAskWhatWasConflated(t *testing.T) {

@@ -161,9 +161,10 @@ func contents(t *testing.T, c *sdk.Client, topic string) []string {
 	return list
 }
 
+// docs/delivery.md 8.2: whatever is cut in between, an event is stored once.
 func TestAPublishWhoseAnswerIsLostIsStoredOnce(t *testing.T) {
-	real := startBroker(t, "127.0.0.1:0", newLog(t), rpc.Config{})
-	b := stand(t, real.target, 3)
+	behind := startBroker(t, "127.0.0.1:0", newLog(t), rpc.Config{})
+	b := stand(t, behind.target, 3)
 	acks, err := dial(t, b.addr).Publish(t.Context(), &millrace.Event{Topic: "a", Data: []byte(`1`)}, &millrace.Event{Topic: "a", Data: []byte(`2`)})
 	if err != nil || !acks[0].Repeated || !acks[1].Repeated || acks[0].Position.Offset != 1 || acks[1].Position.Offset != 2 {
 		t.Errorf("acked %+v, %v", acks, err)
@@ -171,16 +172,17 @@ func TestAPublishWhoseAnswerIsLostIsStoredOnce(t *testing.T) {
 	if n := len(b.answers()); n != 2*4 {
 		t.Errorf("the broker answered %d events", n)
 	}
-	if got := contents(t, dial(t, real.target), "a"); !slices.Equal(got, []string{"1", "2"}) {
+	if got := contents(t, dial(t, behind.target), "a"); !slices.Equal(got, []string{"1", "2"}) {
 		t.Errorf("stored are %v", got)
 	}
 }
 
+// docs/delivery.md 8.2 and 8.3: a repeat is known as such before its condition is looked at.
 func TestAConditionalPublishWhoseAnswerIsLostIsARepeatAndNoConflict(t *testing.T) {
-	real := startBroker(t, "127.0.0.1:0", newLog(t), rpc.Config{})
-	direct := dial(t, real.target)
+	behind := startBroker(t, "127.0.0.1:0", newLog(t), rpc.Config{})
+	direct := dial(t, behind.target)
 	head := mustPublish(t, direct, "a", 1)[0].Position
-	b := stand(t, real.target, 1)
+	b := stand(t, behind.target, 1)
 	acks, err := dial(t, b.addr).PublishBatch(t.Context(), []millrace.Publish{{Event: &millrace.Event{Topic: "a", Data: []byte(`1`)}, Expect: &head}})
 	if err != nil || !acks[0].Repeated || acks[0].Position.Offset != 2 {
 		t.Errorf("acked %+v, %v", acks, err)
@@ -194,10 +196,11 @@ func TestAConditionalPublishWhoseAnswerIsLostIsARepeatAndNoConflict(t *testing.T
 	}
 }
 
+// docs/delivery.md 8.2: the same on a stream.
 func TestAPublisherWhoseAcksAreLostStoresEachEventOnceAndInOrder(t *testing.T) {
 	const n, cuts = 500, 4
-	real := startBroker(t, "127.0.0.1:0", newLog(t), rpc.Config{})
-	b := stand(t, real.target, cuts)
+	behind := startBroker(t, "127.0.0.1:0", newLog(t), rpc.Config{})
+	b := stand(t, behind.target, cuts)
 	p := publisher(t, dial(t, b.addr))
 	var pending []*sdk.Pending
 	var want []string
@@ -223,7 +226,7 @@ func TestAPublisherWhoseAcksAreLostStoresEachEventOnceAndInOrder(t *testing.T) {
 	if repeated == 0 {
 		t.Error("no answer was lost, so this shows nothing")
 	}
-	if got := contents(t, dial(t, real.target), "a"); !slices.Equal(got, want) {
+	if got := contents(t, dial(t, behind.target), "a"); !slices.Equal(got, want) {
 		t.Errorf("stored are %d events: %v", len(got), got)
 	}
 }

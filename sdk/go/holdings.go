@@ -9,10 +9,13 @@ import (
 // holdings is what an application was given of each topic and pattern of its subscription. Its methods may be called
 // concurrently.
 type holdings struct {
-	mu       sync.Mutex
-	list     []*holding          // protected by mu, as are the holdings; in the cursor's order
-	topics   map[string]*holding // protected by mu
-	patterns []millrace.Option   // protected by mu; those that patterns have
+	// Static.
+	patterns []string                   // in the cursor's order
+	options  map[string]millrace.Option // of the patterns
+
+	mu     sync.Mutex
+	list   []*holding          // protected by mu, as are the holdings; in the cursor's order
+	topics map[string]*holding // protected by mu
 }
 
 // holding is one topic, up to where the application has it.
@@ -24,10 +27,11 @@ type holding struct {
 }
 
 func newHoldings(tracks []*track) *holdings {
-	h := &holdings{topics: map[string]*holding{}}
+	h := &holdings{options: map[string]millrace.Option{}, topics: map[string]*holding{}}
 	for _, t := range tracks {
-		if o, any := t.want.Option(); any && t.pattern {
-			h.patterns = append(h.patterns, o)
+		if t.pattern {
+			h.patterns = append(h.patterns, t.want.Topic)
+			h.options[t.want.Topic], _ = t.want.Option()
 		}
 	}
 	for _, t := range tracks {
@@ -38,9 +42,13 @@ func newHoldings(tracks []*track) *holdings {
 
 // add takes a topic up. h.mu is held, or nobody else has h yet.
 func (h *holdings) add(t *track) *holding {
-	x := &holding{piece: millrace.Piece{Topic: t.want.Topic, Position: t.want.Start.After, Attached: t.want.Start.Kind == millrace.StartAfter}, matched: t.matched}
-	o, any := t.want.Option()
-	if t.pattern && any || !t.pattern && !same(o, optionOf(h.patterns, t.want.Topic)) {
+	start := t.want.Start
+	x := &holding{
+		piece:   millrace.Piece{Topic: t.want.Topic, Position: start.After, Attached: start.Kind == millrace.StartAfter},
+		matched: t.matched,
+	}
+	o, wants := t.want.Option()
+	if t.pattern && wants || !t.pattern && !same(o, optionOf(t.want.Topic, h.options, h.patterns)) {
 		x.option = &o
 	}
 	h.list = append(h.list, x)

@@ -145,11 +145,7 @@ func (r *reader) take(items []item, u *millracev1.Update) ([]item, error) {
 	refusal := wire.ParseError(u.GetRefused())
 	switch {
 	case refusal == nil:
-		items, err := t.receive(items, u)
-		if err != nil {
-			return items, err
-		}
-		return items, nil
+		return r.tell(t, items, u)
 	case refusal.Reason.Outcome().Retryable:
 		return items, refusal
 	}
@@ -159,6 +155,20 @@ func (r *reader) take(items []item, u *millracev1.Update) ([]item, error) {
 	items = t.tell(items, millrace.Update{Kind: millrace.UpdateRefused, Err: refusal})
 	if len(s.tracks) == 0 {
 		return items, refusal
+	}
+	return items, nil
+}
+
+// tell takes what is news of a topic. One of class ephemeral that is attached again may have missed events in between.
+func (r *reader) tell(t *track, items []item, u *millracev1.Update) ([]item, error) {
+	missed := t.passed && u.GetAttached() != nil
+	items, err := t.receive(items, u)
+	if err != nil {
+		return items, err
+	}
+	if missed && t.passed {
+		gap := &millrace.Gap{Topic: t.want.Topic, Cause: millrace.CauseReset}
+		items = t.tell(items, millrace.Update{Kind: millrace.UpdateGap, Gap: gap})
 	}
 	return items, nil
 }

@@ -67,10 +67,15 @@ func Resume(cursor string) SubscribeOption {
 				r.fault(err)
 				return
 			}
-			r.options = append(r.options, c.Options...)
+			for _, o := range c.Options {
+				r.options[o.Topic] = o
+			}
 			for _, p := range c.Pieces {
 				r.add(p.Topic, nil)
 				r.held[p.Topic] = p
+				if !millrace.Pattern(p.Topic).IsTopic() {
+					r.patterns = append(r.patterns, p.Topic)
+				}
 			}
 		}
 	}
@@ -78,10 +83,13 @@ func Resume(cursor string) SubscribeOption {
 
 // request is the topics and patterns of a subscription, in the order in which they were named.
 type request struct {
-	names   []string
-	starts  map[string]*millrace.Start // nil: not said
-	held    map[string]millrace.Piece  // by cursors
-	options []millrace.Option          // of cursors
+	names  []string
+	starts map[string]*millrace.Start // nil: not said
+
+	// Of cursors.
+	held     map[string]millrace.Piece
+	patterns []string // among them
+	options  map[string]millrace.Option
 
 	filter   *millrace.Filter
 	filtered bool // the filter holds for all
@@ -115,7 +123,7 @@ func (r *request) add(name string, start *millrace.Start) {
 
 // tracksOf returns what the options ask for. The error is every fault of it; each is a *millrace.Error.
 func tracksOf(opts []SubscribeOption) ([]*track, error) {
-	r := request{starts: map[string]*millrace.Start{}, held: map[string]millrace.Piece{}}
+	r := request{starts: map[string]*millrace.Start{}, held: map[string]millrace.Piece{}, options: map[string]millrace.Option{}}
 	for _, o := range opts {
 		o(&r)
 	}
@@ -142,7 +150,7 @@ func (r *request) subscription(name string) millrace.Subscription {
 		s.Start = millrace.After(piece.Position)
 	}
 	if held {
-		o := optionOf(r.options, name)
+		o := optionOf(name, r.options, r.patterns)
 		s.Filter, s.MaxRate = o.Filter, o.MaxRate
 	}
 	if r.filtered {
@@ -154,19 +162,17 @@ func (r *request) subscription(name string) millrace.Subscription {
 	return s
 }
 
-// optionOf returns how a cursor with these options wants one of its topics: by the topic's own option, the last one, or
-// else as the first pattern that covers it, which may have brought it.
-func optionOf(options []millrace.Option, name string) millrace.Option {
-	var found millrace.Option
-	own := false
-	for _, o := range options {
-		switch {
-		case o.Topic == name:
-			found, own = o, true
-		case !own && found.Topic == "" && millrace.Pattern(name).IsTopic() && millrace.Pattern(o.Topic).Matches(name):
-			found = o
+// optionOf returns how a cursor wants one of its topics: by an option of its own, or else as the first of the cursor's
+// patterns that covers it, which may have brought it. All doors read a cursor so.
+func optionOf(name string, options map[string]millrace.Option, patterns []string) millrace.Option {
+	o, own := options[name]
+	if own || !millrace.Pattern(name).IsTopic() {
+		return o
+	}
+	for _, p := range patterns {
+		if millrace.Pattern(p).Matches(name) {
+			return options[p]
 		}
 	}
-	found.Topic = name
-	return found
+	return millrace.Option{}
 }

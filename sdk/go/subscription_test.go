@@ -281,9 +281,12 @@ func TestASubscriptionBeginsWhereItIsToldTo(t *testing.T) {
 func TestABadRequestIsToldBeforeAnythingIsSent(t *testing.T) {
 	c := dial(t, "127.0.0.1:1")
 	for name, opts := range map[string][]sdk.SubscribeOption{
-		"no topic":   {sdk.Resume("")},
-		"bad topic":  {sdk.Topics("a::b")},
-		"bad cursor": {sdk.Resume("garbage"), sdk.Topics("a")},
+		"no topic":    {sdk.Resume("")},
+		"bad topic":   {sdk.Topics("a::b")},
+		"bad pattern": {sdk.Topics("a:**:b")},
+		"bad cursor":  {sdk.Resume("garbage"), sdk.Topics("a")},
+		"bad filter":  {sdk.WithFilter("name = 1"), sdk.Topics("a")},
+		"bad rate":    {sdk.MaxRate(-1), sdk.Topics("a")},
 	} {
 		if _, err := c.Subscribe(t.Context(), opts...); millrace.AsError(err).Reason.Outcome().GRPC != 3 {
 			t.Errorf("%s: %v", name, err)

@@ -19,6 +19,7 @@ type track struct {
 	position millrace.Position
 	class    millrace.Class
 	marks    [remembered]uint64 // of the newest events, by offset; zero: not known
+	passed   bool               // it was attached once in class ephemeral: what goes by from then on is missed
 
 	told  bool   // the application knows that the topic is out of reach
 	alias uint32 // on the stream at hand; zero: not subscribed there
@@ -57,7 +58,7 @@ func (t *track) attach(at millrace.Position, c millrace.Class) *millrace.Error {
 	if t.attached && positioned && at != t.position && (!t.position.IsZero() || at.Offset != 0) {
 		return fault("the broker attached %s at %s instead of %s", t.want.Topic, at, t.position)
 	}
-	t.attached = positioned
+	t.attached, t.passed = positioned, !positioned
 	t.class = c
 	if at != t.position {
 		t.moveTo(at)
@@ -143,6 +144,9 @@ func (t *track) receive(dst []item, u *millracev1.Update) ([]item, *millrace.Err
 	}
 	switch kind := u.GetKind().(type) {
 	case *millracev1.Update_Attached:
+		if t.passed {
+			dst = t.detach(dst, nil) // nobody knows what went by between two streams
+		}
 		at := wire.ParsePosition(kind.Attached.GetPosition())
 		if err := t.attach(at, wire.ParseClass(kind.Attached.GetClass())); err != nil {
 			return dst, err
