@@ -167,7 +167,8 @@ func (c *Client) acquire() (*connection, error) {
 	return c.connection, nil
 }
 
-// release gives a use back. A channel that failed is not kept, so that it does not try again before its time.
+// release gives a use back. A channel that nobody uses is only kept if it is connected, so that one that failed does not
+// try again before its time: gRPC fails its calls a moment before it says so of the channel.
 func (c *Client) release(conn *connection) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -175,7 +176,7 @@ func (c *Client) release(conn *connection) {
 	switch {
 	case conn.retired:
 		c.retire(conn)
-	case conn.uses == 0 && conn.failed():
+	case conn.uses == 0 && conn.channel.GetState() != connectivity.Ready:
 		c.connection = nil
 		c.retire(conn)
 	}
