@@ -99,7 +99,7 @@ func TestAnEphemeralTopicGoesOnAfterAnOutageWithWhatComesThen(t *testing.T) {
 	h.want(t, "a detached", "a at 0", "a 0")
 }
 
-// docs/delivery.md 3.3: where an ephemeral topic may have missed events a gap says so.
+// Promise: docs/delivery.md 3.3.
 func TestASubscriptionIsToldWhereAnEphemeralTopicMayHaveMissedEvents(t *testing.T) {
 	f := &fake{subscribe: func(try int, _ *millracev1.SubscribeRequest, stream subscribeStream) error {
 		if say(stream, ephemeral(1, "a"), passing(1)); try == 1 {

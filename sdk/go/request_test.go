@@ -103,7 +103,7 @@ func TestFilterAndRateAreAskedForByWhatTheApplicationAndTheCursorSay(t *testing.
 	}
 }
 
-// docs/delivery.md 5.2: a cursor resumes a pattern and the topics that it brought, with its filter.
+// Promise: docs/delivery.md 5.2.
 func TestTheTopicsOfAPatternAreWantedAsThePatternIs(t *testing.T) {
 	requests := make(chan *millracev1.SubscribeRequest, 3)
 	f := &fake{subscribe: func(try int, in *millracev1.SubscribeRequest, stream subscribeStream) error {
