@@ -47,7 +47,8 @@ var houses = map[string]allowed{
 	"broker/brokertest": {ours: []string{root, "broker"}, never: network},
 	"broker/rpc":        {ours: []string{root, "broker", contract, "proto/wire"}, others: grpcModules},
 
-	"gateway":             {ours: []string{root}, never: network},
+	"gateway":             {ours: []string{root, "gateway/internal/*"}, never: network},
+	"gateway/internal/*":  {never: network},
 	"gateway/frame":       {ours: []string{root, "gateway", contract, "proto/wire"}, others: []string{"google.golang.org/protobuf"}},
 	"gateway/socket":      {ours: []string{root, "gateway"}, others: []string{"golang.org/x/sys/unix"}},
 	"gateway/httpapi":     {ours: []string{root, "gateway", "gateway/frame"}},

@@ -77,7 +77,7 @@ func fanOut(b *testing.B, lead bool, sessions, batch int) {
 	for range sessions {
 		c := &counter{writes: &writes, left: &left, done: done}
 		peers = append(peers, c)
-		if _, err := g.Open(open("a"), wire, c); err != nil {
+		if _, err := g.Open(b.Context(), open("a"), wire, c); err != nil {
 			b.Fatal(err)
 		}
 	}

@@ -141,8 +141,11 @@ func TestASessionIsOverHoweverItEnds(t *testing.T) {
 }
 
 func TestAFaultyConfigIsReportedWhole(t *testing.T) {
-	_, err := gateway.New(gateway.Config{Loops: -1, MaxIdleTopics: -1, Linger: -1, SealKey: []byte("short")}, gatewaytest.NewBroker(), gatewaytest.Wire())
-	for _, name := range []string{"Loops", "MaxIdleTopics", "Linger", "SealKey"} {
+	faulty := gateway.Config{
+		Loops: -1, MaxIdleTopics: -1, Linger: -1, AdmitRate: -1, MaxAdmitWait: -1, MaxSessionAge: -1, SealKey: []byte("short"),
+	}
+	_, err := gateway.New(faulty, gatewaytest.NewBroker(), gatewaytest.Wire())
+	for _, name := range []string{"Loops", "MaxIdleTopics", "Linger", "AdmitRate", "MaxAdmitWait", "MaxSessionAge", "SealKey"} {
 		if err == nil || !strings.Contains(err.Error(), name) {
 			t.Errorf("%s is not reported in %v", name, err)
 		}

@@ -26,6 +26,13 @@ type Config struct {
 	Slice      int // sessions that are written to before another topic has its turn; default 256
 	Replays    int // reads from the broker's log under way at a time; default 32
 
+	// MaxSessionAge is how long a connection may last before its peer is told to come back, give or take a tenth, so that
+	// peers spread anew over the gateways that there are. Default: 0, for ever.
+	MaxSessionAge time.Duration
+
+	AdmitRate    int           // sessions that may be opened a second, and a tenth of it at once; default 10,000
+	MaxAdmitWait time.Duration // how long an opening beyond that may wait for its turn; default 2 s
+
 	Linger        time.Duration // how long a topic stays subscribed at the broker without a session; default 10 s
 	MaxIdleTopics int           // topics that stay so at a time, or whoever comes and goes could make any number; default 10,000
 
@@ -50,6 +57,8 @@ func (c Config) withDefaults() Config {
 	setDefault(&c.BatchBytes, 64<<10)
 	setDefault(&c.Slice, 256)
 	setDefault(&c.Replays, 32)
+	setDefault(&c.AdmitRate, 10_000)
+	setDefault(&c.MaxAdmitWait, 2*time.Second)
 	setDefault(&c.Linger, 10*time.Second)
 	setDefault(&c.MaxIdleTopics, 10_000)
 	if c.Log == nil {
@@ -85,14 +94,24 @@ func (c Config) Validate() error {
 		{"BatchBytes", c.BatchBytes},
 		{"Slice", c.Slice},
 		{"Replays", c.Replays},
+		{"AdmitRate", c.AdmitRate},
 		{"MaxIdleTopics", c.MaxIdleTopics},
 	} {
 		if f.value < 0 {
 			faults = append(faults, fmt.Errorf("%s is %d; it can't be negative", f.name, f.value))
 		}
 	}
-	if c.Linger < 0 {
-		faults = append(faults, fmt.Errorf("Linger is %v; it can't be negative", c.Linger))
+	for _, f := range []struct {
+		name  string
+		value time.Duration
+	}{
+		{"MaxSessionAge", c.MaxSessionAge},
+		{"MaxAdmitWait", c.MaxAdmitWait},
+		{"Linger", c.Linger},
+	} {
+		if f.value < 0 {
+			faults = append(faults, fmt.Errorf("%s is %v; it can't be negative", f.name, f.value))
+		}
 	}
 	if n := len(c.SealKey); n > 0 && n < minSealKey {
 		faults = append(faults, fmt.Errorf("SealKey has %d bytes; at least %d are needed", n, minSealKey))

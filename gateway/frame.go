@@ -55,12 +55,8 @@ type (
 	// Failed refuses a command, or says what was wrong with a frame that could not be read.
 	Failed struct{ Err *millrace.Error }
 
-	// Goaway tells the peer that the gateway will end the session, and when to come back: after a time of its own
-	// choice up to Window.
-	Goaway struct {
-		Err    *millrace.Error
-		Window time.Duration
-	}
+	// Goaway tells the peer that the gateway ends the session, and after which time of its own to come back.
+	Goaway struct{ Err *millrace.Error }
 
 	// Heartbeat tells a peer that asked for it that the gateway is alive.
 	Heartbeat struct{}

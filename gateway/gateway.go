@@ -37,12 +37,13 @@ type Gateway struct {
 	started  time.Time
 	loops    []*loop
 	cancel   context.CancelFunc
-	running  sync.WaitGroup // loops, feeder, janitor
+	running  sync.WaitGroup // loops, feeder, janitor, gate, drainage
 	flushers sync.WaitGroup
 	replays  replays
+	gate     *gate
+	drainage *drainage
 
 	clock    atomic.Int64 // seconds since started, as of the last tick
-	opened   atomic.Uint64
 	draining atomic.Bool
 	cut      atomic.Bool // the upstream ended for good
 
@@ -50,6 +51,7 @@ type Gateway struct {
 	topics   map[string]*topic
 	idle     int // of topics, that no audience holds
 	sessions map[string]*Session
+	opened   uint64 // sessions so far
 }
 
 // New returns a running gateway that speaks the wires. Close ends it. The upstream is the caller's to close, after the
@@ -72,6 +74,7 @@ func New(c Config, up Upstream, wires ...*Wire) (*Gateway, error) {
 	}
 	g.replays.gateway, g.replays.ctx = g, ctx
 	g.replays.warned.Store(-1) // no tick yet
+	g.gate, g.drainage = newGate(g), newDrainage(g)
 	for range c.Loops {
 		l := &loop{gateway: g, wake: make(chan struct{}, 1), audiences: map[string]*audience{}}
 		g.loops = append(g.loops, l)
@@ -79,6 +82,8 @@ func New(c Config, up Upstream, wires ...*Wire) (*Gateway, error) {
 	}
 	g.running.Go(func() { g.feed(ctx) })
 	g.running.Go(func() { g.tidy(ctx) })
+	g.running.Go(func() { g.gate.run(ctx) })
+	g.running.Go(func() { g.drainage.run(ctx) })
 	return g, nil
 }
 
@@ -91,23 +96,6 @@ func (g *Gateway) Close() {
 	g.replays.workers.Wait()
 }
 
-// Drain refuses new sessions and sends those at hand away, each with a time of its own within the window at which to
-// come back elsewhere. It waits until they are gone or ctx ends.
-func (g *Gateway) Drain(ctx context.Context, window time.Duration) {
-	g.draining.Store(true)
-	sessions := g.all()
-	for _, s := range sessions {
-		s.loop.post(call(func() { s.goAway(window) }))
-	}
-	for _, s := range sessions {
-		select {
-		case <-s.done:
-		case <-ctx.Done():
-			return
-		}
-	}
-}
-
 // elapsed is the time since the gateway started, whatever becomes of the wall clock.
 func (g *Gateway) elapsed() time.Duration { return time.Since(g.started) }
 
@@ -115,7 +103,7 @@ func (g *Gateway) elapsed() time.Duration { return time.Since(g.started) }
 func (g *Gateway) Ready() error {
 	switch {
 	case g.draining.Load():
-		return millrace.Errorf(millrace.ReasonDraining, "the gateway is going away")
+		return errGone
 	case g.cut.Load():
 		return millrace.Errorf(millrace.ReasonUnavailable, "the broker can't be reached")
 	}
@@ -156,22 +144,34 @@ type Opening struct {
 
 // Open begins a session on a connection. On success the session owns the transport and has said its first words; the
 // caller's part is then to read. The error is a *millrace.Error, and the transport is still the caller's.
-func (g *Gateway) Open(o Opening, w *Wire, t Transport) (*Session, error) {
+//
+// Where more sessions are opened than Config.AdmitRate allows it waits for its turn, no longer than Config.MaxAdmitWait
+// and until ctx ends; those whose cursor has topics come first. One that would have to wait longer is refused as full,
+// with the time after which to come back.
+func (g *Gateway) Open(ctx context.Context, o Opening, w *Wire, t Transport) (*Session, error) {
 	wireIndex := slices.Index(g.wires, w)
 	if wireIndex < 0 {
 		return nil, millrace.Errorf(millrace.ReasonUnsupported, "this gateway does not speak %s", w.Name)
 	}
-	topics, seal, err := g.check(o)
+	topics, seal, resumes, err := g.check(o)
 	if err != nil {
+		return nil, err
+	}
+	if err := g.room(); err != nil {
+		return nil, err // which no turn would change
+	}
+	if err := g.gate.pass(ctx, resumes); err != nil {
 		return nil, err
 	}
 	s := &Session{
 		gateway: g, wire: w, wireIndex: wireIndex, transport: t, grant: o.Grant, heartbeats: o.Heartbeats,
 		done: make(chan struct{}), slot: noSlot,
 	}
-	s.loop = g.loops[g.opened.Add(1)%uint64(len(g.loops))]
 	g.mu.Lock() // until the beginning is posted, so that whoever finds the session posts after it
 	defer g.mu.Unlock()
+	g.opened++
+	s.ordinal = g.opened
+	s.loop = g.loops[s.ordinal%uint64(len(g.loops))]
 	resumed, err := g.admit(s, seal)
 	if err != nil {
 		return nil, err
@@ -180,6 +180,7 @@ func (g *Gateway) Open(o Opening, w *Wire, t Transport) (*Session, error) {
 		now := g.clock.Load()
 		s.Heard()
 		s.pingAt = now + 1 + mathrand.Int64N(seconds(w.PingInterval))
+		s.oldAt = g.oldAt()
 		s.loop.wheel.add(s, s.due(now))
 		s.begin(resumed, topics)
 	}))
@@ -189,35 +190,35 @@ func (g *Gateway) Open(o Opening, w *Wire, t Transport) (*Session, error) {
 // Check returns the error that Open would return for an opening as it stands: one that the peer must not come back with
 // unchanged if the opening is at fault, else one that it may. It is for wires that have to answer before they are open.
 func (g *Gateway) Check(o Opening) error {
-	if _, _, err := g.check(o); err != nil {
+	if _, _, _, err := g.check(o); err != nil {
 		return err
 	}
 	return g.Ready()
 }
 
-func (g *Gateway) check(o Opening) (topics []Subscribe, seal string, err error) {
-	topics, seal, err = o.subscriptions()
+func (g *Gateway) check(o Opening) (topics []Subscribe, seal string, resumes bool, err error) {
+	topics, seal, resumes, err = o.subscriptions()
 	if err != nil {
-		return nil, "", err
+		return nil, "", false, err
 	}
 	if n := g.config.MaxTopics; len(topics) > n {
-		return nil, "", millrace.Errorf(millrace.ReasonTooManyTopics, "a session may have at most %d topics", n)
+		return nil, "", false, millrace.Errorf(millrace.ReasonTooManyTopics, "a session may have at most %d topics", n)
 	}
-	return topics, seal, nil
+	return topics, seal, resumes, nil
 }
 
 // subscriptions returns the topics that an opening asks for: those of its cursor, or else its own. A topic that the cursor
 // has no position of was never attached, so it still begins where the opening says: the peer has got nothing of it.
-func (o Opening) subscriptions() (topics []Subscribe, seal string, err error) {
+func (o Opening) subscriptions() (topics []Subscribe, seal string, resumes bool, err error) {
 	topics = o.Topics
 	if o.Cursor != "" {
 		cursor, err := millrace.ParseCursor(o.Cursor)
 		if err != nil {
-			return nil, "", err
+			return nil, "", false, err
 		}
 		seal = cursor.Seal
 		if len(cursor.Pieces) > 0 {
-			topics = nil
+			topics, resumes = nil, true
 		}
 		for _, p := range cursor.Pieces {
 			t := Subscribe{Topic: p.Topic}
@@ -231,20 +232,17 @@ func (o Opening) subscriptions() (topics []Subscribe, seal string, err error) {
 	}
 	for _, t := range topics {
 		if err := millrace.ValidateTopic(t.Topic); err != nil {
-			return nil, "", err
+			return nil, "", false, err
 		}
 	}
-	return topics, seal, nil
+	return topics, seal, resumes, nil
 }
 
 // admit gives the session its identity: that of the seal, if it was made for this subject and is not in use here. It runs
 // under g.mu: whoever drains or closes the gateway and then looks under g.mu finds every session that was admitted.
 func (g *Gateway) admit(s *Session, seal string) (resumed bool, err error) {
-	if err := g.Ready(); err != nil {
+	if err := g.vacant(); err != nil {
 		return false, err
-	}
-	if len(g.sessions) >= g.config.MaxSessions {
-		return false, millrace.Errorf(millrace.ReasonFull, "the gateway has as many sessions as it takes")
 	}
 	if id, _, ok := g.sealer.open(seal, s.grant.Subject); ok && g.sessions[id.String()] == nil {
 		s.id, resumed = id, true
@@ -257,6 +255,24 @@ func (g *Gateway) admit(s *Session, seal string) (resumed bool, err error) {
 	s.seal = g.sealer.seal(s.id, s.grant.Subject, time.Now())
 	g.sessions[s.name] = s
 	return resumed, nil
+}
+
+// room reports why there can be no further session now, or nil.
+func (g *Gateway) room() error {
+	g.mu.RLock()
+	defer g.mu.RUnlock()
+	return g.vacant()
+}
+
+// vacant is room for those who hold g.mu.
+func (g *Gateway) vacant() error {
+	if err := g.Ready(); err != nil {
+		return err
+	}
+	if len(g.sessions) >= g.config.MaxSessions {
+		return millrace.Errorf(millrace.ReasonFull, "the gateway has as many sessions as it takes")
+	}
+	return nil
 }
 
 func (g *Gateway) forget(s *Session) {

@@ -2,7 +2,6 @@ package gateway
 
 import (
 	"context"
-	"math/rand/v2"
 	"slices"
 	"sync/atomic"
 	"time"
@@ -24,6 +23,7 @@ type Session struct {
 	name       string // id as text
 	seal       string
 	heartbeats bool
+	ordinal    uint64        // of its opening, among the gateway's
 	done       chan struct{} // closed when the session is over
 
 	heard atomic.Int64 // when the peer was last heard of: a time.Duration since the gateway started
@@ -41,6 +41,7 @@ type Session struct {
 	slot    int             // in the loop's wheel
 	index   int             // in the slot
 	pingAt  int64
+	oldAt   int64 // when the session has lasted long enough; 0: never
 }
 
 // ID returns the session's id. It is public.
@@ -297,20 +298,6 @@ func (s *Session) end(err *millrace.Error) {
 	}
 }
 
-// minReturn keeps a peer whose client does nothing but follow the advice from coming back at once, and again.
-const minReturn = 500 * time.Millisecond
-
-// goAway tells the peer to come back within the window, and ends the session.
-func (s *Session) goAway(window time.Duration) {
-	err := millrace.Errorf(millrace.ReasonDraining, "the gateway is going away")
-	err.RetryAfter = minReturn
-	if window > minReturn {
-		err.RetryAfter += rand.N(window - minReturn)
-	}
-	s.say(0, Goaway{Err: err, Window: window})
-	s.end(err)
-}
-
 // lost ends a session whose connection is gone.
 func (s *Session) lost() {
 	s.ending = true
@@ -351,6 +338,10 @@ func (s *Session) tick(now int64) int64 {
 		s.end(millrace.Errorf(millrace.ReasonTokenExpired, "the token's time is up"))
 		return s.pingAt
 	}
+	if s.oldAt > 0 && now >= s.oldAt {
+		s.goAway("the connection is old enough")
+		return s.pingAt
+	}
 	// While the socket is full no ping is sent, so no answer can be expected: whether the peer still takes something is for
 	// the transport's Write to say.
 	if w.PongTimeout > 0 && !s.blocked && s.gateway.elapsed() >= s.staleAt() {
@@ -377,6 +368,9 @@ func (s *Session) due(now int64) int64 {
 	next := s.pingAt
 	if e := s.grant.Expires; !e.IsZero() {
 		next = min(next, seconds(s.gateway.elapsed()+time.Until(e)))
+	}
+	if s.oldAt > 0 {
+		next = min(next, s.oldAt)
 	}
 	if s.wire.PongTimeout > 0 {
 		next = min(next, seconds(s.staleAt()))

@@ -7,6 +7,7 @@ package ssegateway
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"net"
@@ -110,7 +111,7 @@ func (h *Handler) open(w http.ResponseWriter, r *http.Request, o gateway.Opening
 		}
 		return // or else the connection is gone
 	}
-	transport, s, refusal := h.begin(conn, responseHead(w.Header()), o)
+	transport, s, refusal := h.begin(r.Context(), conn, responseHead(w.Header()), o)
 	// What has to be done once is done here, so that the goroutine which stays never needs a larger stack for it.
 	go func() {
 		defer h.readers.Leave()
@@ -127,12 +128,12 @@ func (h *Handler) open(w http.ResponseWriter, r *http.Request, o gateway.Opening
 }
 
 // begin opens a session on a connection of its own. It returns what to say if there is none, nil if the peer is gone.
-func (h *Handler) begin(conn net.Conn, head []byte, o gateway.Opening) (t *socket.Conn, s *gateway.Session, refusal []byte) {
+func (h *Handler) begin(ctx context.Context, conn net.Conn, head []byte, o gateway.Opening) (t *socket.Conn, s *gateway.Session, refusal []byte) {
 	t, err := socket.New(conn, h.config.Socket)
 	if err != nil || t.Write(head) != nil {
 		return t, nil, nil
 	}
-	s, err = h.gateway.Open(o, h.wire, t)
+	s, err = h.gateway.Open(ctx, o, h.wire, t)
 	if err != nil {
 		return t, nil, appendRefusal(nil, o.Cursor, httpapi.Advised(millrace.AsError(err)))
 	}
@@ -160,7 +161,7 @@ func (h *Handler) share(w http.ResponseWriter, r *http.Request, o gateway.Openin
 	writeHead(w)
 	t := newStream(w, h.config.Socket.StallTimeout)
 	defer t.wait()
-	s, err := h.gateway.Open(o, h.wire, t)
+	s, err := h.gateway.Open(r.Context(), o, h.wire, t)
 	if err != nil {
 		_ = t.Write(appendRefusal(nil, o.Cursor, httpapi.Advised(millrace.AsError(err)))) // fails only if the peer is gone
 		return

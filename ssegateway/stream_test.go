@@ -268,6 +268,26 @@ func TestWhoMayComeBackGetsAStreamThatSaysWhen(t *testing.T) {
 	})
 }
 
+// Protocol 5.8, 5.9 and 8.5: so does who would have to wait too long for its turn.
+func TestWhoComesInACrowdGetsAStreamThatSaysWhen(t *testing.T) {
+	both(t, plan{gateway: gateway.Config{AdmitRate: 1, MaxAdmitWait: time.Millisecond}}, func(t *testing.T, h *house) {
+		for range 100 { // one a second is let in
+			s := h.open("topic=a", "")
+			m := s.next()
+			if m.name == "connected" {
+				s.end()
+				continue
+			}
+			if m.name != "goaway" || m.read(t).Reason != "full" || m.read(t).RetryAfterMs < 500 || s.events.retry != strconv.Itoa(m.read(t).RetryAfterMs) {
+				t.Errorf("got %+v, retry %s", m, s.events.retry)
+			}
+			s.over()
+			return
+		}
+		t.Error("a hundred came in at once")
+	})
+}
+
 func TestASessionThatIsEndedSaysWhy(t *testing.T) {
 	h := build(t, plan{})
 	s := h.open("topic=a", "")

@@ -1,6 +1,7 @@
 package wsgateway_test
 
 import (
+	"fmt"
 	"net/http"
 	"strings"
 	"testing"
@@ -98,6 +99,26 @@ func TestAFullOrDrainingGatewaySaysWhenToComeBack(t *testing.T) {
 	if end := late.closed(); end.Code != 1012 {
 		t.Errorf("closed with %d %q", end.Code, end.Text)
 	}
+}
+
+// Protocol 3.4, 3.5 and 8.5: so is who would have to wait too long for its turn.
+func TestWhoComesInACrowdIsToldWhenToComeBack(t *testing.T) {
+	h := build(t, plan{gateway: gateway.Config{AdmitRate: 1, MaxAdmitWait: time.Millisecond}})
+	for range 100 { // one a second is let in
+		p := h.dial("")
+		f := p.next()
+		if f.Connected != nil {
+			continue
+		}
+		if f.Error == nil || f.Error.Reason != "full" || f.Error.RetryAfterMs < 500 {
+			t.Errorf("got %+v", f)
+		}
+		if end := p.closed(); end.Code != 1013 || end.Text != fmt.Sprintf("full; retryAfterMs=%d", f.Error.RetryAfterMs) {
+			t.Errorf("closed with %d %q", end.Code, end.Text)
+		}
+		return
+	}
+	t.Error("a hundred came in at once")
 }
 
 // Protocol 1.2.

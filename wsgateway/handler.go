@@ -37,7 +37,7 @@ type Handler struct {
 	gateway  *gateway.Gateway
 	wires    Wires
 	auth     gateway.Authenticator
-	ctx      context.Context // of all commands
+	ctx      context.Context // of all openings and commands
 	cancel   context.CancelFunc
 	messages sync.Pool // of *bytes.Buffer: what is being read
 
@@ -54,7 +54,7 @@ func New(c Config, g *gateway.Gateway, wires Wires, auth gateway.Authenticator) 
 	return h
 }
 
-// Close gives up the commands under way, takes no more connections and waits for the readers of those at hand. The gateway
+// Close gives up the openings and commands under way, takes no more connections and waits for the readers of those at hand. The gateway
 // must be closed before, or they go on. It may take as long as a peer may linger.
 func (h *Handler) Close() {
 	h.cancel()

@@ -31,7 +31,7 @@ func (p *peer) open(o gateway.Opening, refusal *millrace.Error) *millrace.Error 
 	if refusal != nil {
 		return refusal
 	}
-	s, err := p.handler.gateway.Open(o, p.wire, p.transport)
+	s, err := p.handler.gateway.Open(p.handler.ctx, o, p.wire, p.transport)
 	if err != nil {
 		return millrace.AsError(err)
 	}

@@ -1,6 +1,8 @@
 package brokertest
 
 import (
+	"slices"
+
 	"github.com/millrace-dev/millrace"
 	"github.com/millrace-dev/millrace/broker"
 )
@@ -20,8 +22,8 @@ func (b bench) tied() {
 	elsewhere := millrace.Position{Offset: 9, Mark: 9}
 	refused := tie(Event("a", 2), Event("a", 3))
 	refused[0].Expect = &elsewhere
-	batch := append(refused, tie(Event("a", 4), Event("a", 5), Event("a", 6))...)
-	batch = append(batch, tie(Event("a", 0), &millrace.Event{Topic: "a", Data: make([]byte, 5000)})...)
+	batch := slices.Concat(refused, tie(Event("a", 4), Event("a", 5), Event("a", 6)),
+		tie(Event("a", 0), &millrace.Event{Topic: "a", Data: make([]byte, 5000)}))
 	acks := l.Append(b.Context(), batch)
 	for i, want := range []millrace.Reason{millrace.ReasonConflict, millrace.ReasonConflict, "", "", "", millrace.ReasonTooLarge, millrace.ReasonTooLarge} {
 		if want != "" {

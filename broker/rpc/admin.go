@@ -1,8 +1,10 @@
 package rpc
 
 import (
+	"cmp"
 	"context"
 	"math"
+	"time"
 
 	"github.com/millrace-dev/millrace"
 	"github.com/millrace-dev/millrace/broker"
@@ -63,12 +65,37 @@ func (l *link) describe() *millracev1.Link {
 		Subscriptions: uint64(l.writer.subscriptions.Load()),
 		QueuedBytes:   uint64(l.call.queued.Load()),
 	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.hello != nil {
-		m.Peer, m.Agent, m.Version = l.hello.GetPeer(), l.hello.GetAgent(), linkVersion
+	if hello := l.greeting(); hello != nil {
+		m.Peer, m.Agent, m.Version = hello.GetPeer(), hello.GetAgent(), linkVersion
 	}
 	return m
+}
+
+// Drain implements millracev1.AdminServiceServer.
+func (s *admin) Drain(ctx context.Context, r *millracev1.DrainRequest) (*millracev1.DrainResponse, error) {
+	if err := operator(ctx); err != nil {
+		return nil, err
+	}
+	if r.GetPeer() == "" {
+		window, ends := time.Duration(r.GetWindowMs())*time.Millisecond, time.Duration(r.GetEndsInMs())*time.Millisecond
+		ends = cmp.Or(ends, max(s.config.StreamGrace, 2*window))
+		window = min(cmp.Or(window, ends/2), ends)
+		return &millracev1.DrainResponse{Count: uint64(s.dismiss(window, ends))}, nil
+	}
+	l, err := s.gateway(r.GetPeer())
+	if err != nil {
+		return nil, err
+	}
+	result, err := l.command(ctx, &millracev1.SessionCommand{
+		Authority: &millracev1.SessionCommand_Operator{Operator: callerOf(ctx).grant.Subject},
+		Kind: &millracev1.SessionCommand_Drain{Drain: &millracev1.Goaway{
+			Reason: string(millrace.ReasonDraining), WindowMs: r.GetWindowMs(), EndsInMs: r.GetEndsInMs(),
+		}},
+	})
+	if err != nil {
+		return nil, err
+	}
+	return &millracev1.DrainResponse{Count: uint64(result.GetCount())}, nil
 }
 
 const (

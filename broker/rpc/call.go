@@ -65,7 +65,9 @@ func (s *Server) open(stream grpc.ServerStream) (*call, error) {
 	c.watch(c.caller)
 	age := s.config.StreamAge
 	age += time.Duration((rand.Float64() - 0.5) / 5 * float64(age))
-	c.after(age, func() { c.leave("the stream is old enough; go on with another", s.config.StreamGrace) })
+	c.after(age, func() {
+		c.leave("the stream is old enough; go on with another", s.config.StreamGrace/2, s.config.StreamGrace)
+	})
 	return c, nil
 }
 
@@ -123,8 +125,9 @@ func (c *call) watch(who *caller) {
 	}
 }
 
-// leave tells the peer to go on elsewhere and ends the call after a grace. The first time counts.
-func (c *call) leave(message string, grace time.Duration) {
+// leave tells the peer to go on elsewhere, at a moment of its own within the window, and ends the call after a grace. The
+// first time counts.
+func (c *call) leave(message string, window, grace time.Duration) {
 	c.mu.Lock()
 	if c.goaway != nil || c.closed {
 		c.mu.Unlock()
@@ -133,7 +136,7 @@ func (c *call) leave(message string, grace time.Duration) {
 	c.goaway = &millracev1.Goaway{
 		Reason:   string(millrace.ReasonDraining),
 		Message:  message,
-		WindowMs: wire.Millis(grace / 2),
+		WindowMs: wire.Millis(window),
 		EndsInMs: wire.Millis(grace),
 	}
 	close(c.left)

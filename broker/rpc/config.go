@@ -35,10 +35,12 @@ type Config struct {
 	WindowBytes  int // and what they hold; a single larger request is taken alone; default 4 MiB
 
 	StreamAge    time.Duration // when a stream is told to go, give or take a tenth; default 30 min
-	StreamGrace  time.Duration // how long it goes on after that; default 30 s
+	StreamGrace  time.Duration // how long it goes on after that; default 30 s, or StreamAge if that is less
 	DrainGrace   time.Duration // how long streams go on while the server shuts down; default 3 s
 	HelloTimeout time.Duration // how long a link may be open without a hello; default 10 s
 	SlowTimeout  time.Duration // how long a peer may take nothing of what is ready for it; default 2 min
+
+	CommandTimeout time.Duration // how long a gateway may take to answer an operator's command; default 10 s
 
 	PingInterval time.Duration // pings on a connection that is silent; default 30 s
 	PingTimeout  time.Duration // how long the answer may take before the connection is given up; default 20 s
@@ -63,10 +65,11 @@ func (c Config) withDefaults() Config {
 	c.WindowEvents = cmp.Or(c.WindowEvents, 256)
 	c.WindowBytes = cmp.Or(c.WindowBytes, 4<<20)
 	c.StreamAge = cmp.Or(c.StreamAge, 30*time.Minute)
-	c.StreamGrace = cmp.Or(c.StreamGrace, 30*time.Second)
+	c.StreamGrace = cmp.Or(c.StreamGrace, min(30*time.Second, c.StreamAge))
 	c.DrainGrace = cmp.Or(c.DrainGrace, 3*time.Second)
 	c.HelloTimeout = cmp.Or(c.HelloTimeout, 10*time.Second)
 	c.SlowTimeout = cmp.Or(c.SlowTimeout, 2*time.Minute)
+	c.CommandTimeout = cmp.Or(c.CommandTimeout, 10*time.Second)
 	c.PingInterval = cmp.Or(c.PingInterval, 30*time.Second)
 	c.PingTimeout = cmp.Or(c.PingTimeout, 20*time.Second)
 	if c.Log == nil {
@@ -109,6 +112,7 @@ func (c Config) Validate() error {
 		{"DrainGrace", c.DrainGrace},
 		{"HelloTimeout", c.HelloTimeout},
 		{"SlowTimeout", c.SlowTimeout},
+		{"CommandTimeout", c.CommandTimeout},
 		{"PingInterval", c.PingInterval},
 		{"PingTimeout", c.PingTimeout},
 	} {

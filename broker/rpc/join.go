@@ -60,6 +60,8 @@ type link struct {
 	intake  *intake
 	greeted chan struct{} // closed by the reader when the welcome is under way
 
+	commands commands
+
 	mu    sync.Mutex
 	hello *millracev1.Hello // protected by mu; nil until there was one
 }
@@ -145,11 +147,7 @@ func (l *link) takeUp(commands []*millracev1.Command) error {
 	return l.intake.put(l.call.ctx, postings)
 }
 
-func (l *link) welcomed() bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.hello != nil
-}
+func (l *link) welcomed() bool { return l.greeting() != nil }
 
 // greet answers the first command.
 func (l *link) greet(hello *millracev1.Hello) (func(), error) {
@@ -207,6 +205,9 @@ func (l *link) order(m *millracev1.Command) (func(), error) {
 		return func() { w.credit = min(w.credit, maxCredit) + clampCredit(kind.Credit.GetBytes()) }, nil
 	case *millracev1.Command_Refresh:
 		return l.refresh(m.GetId(), kind.Refresh.GetToken()), nil
+	case *millracev1.Command_SessionResult:
+		l.commands.settle(kind.SessionResult)
+		return func() {}, nil
 	case *millracev1.Command_RosterSent, *millracev1.Command_Receipt:
 		return func() {}, nil // there are no members to settle, and nothing waits for receipts
 	default:

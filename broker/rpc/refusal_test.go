@@ -88,7 +88,6 @@ func TestWhatIsNotServedIsUnsupported(t *testing.T) {
 		"ListSessions": func() error { _, err := admin.ListSessions(f.ctx, &millracev1.ListSessionsRequest{}); return err },
 		"Disconnect":   func() error { _, err := admin.Disconnect(f.ctx, &millracev1.DisconnectRequest{}); return err },
 		"Revoke":       func() error { _, err := admin.Revoke(f.ctx, &millracev1.RevokeRequest{}); return err },
-		"Drain":        func() error { _, err := admin.Drain(f.ctx, &millracev1.DrainRequest{}); return err },
 		"SubscribeSession": func() error {
 			_, err := admin.SubscribeSession(f.ctx, &millracev1.SubscribeSessionRequest{})
 			return err

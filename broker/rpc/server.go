@@ -109,17 +109,7 @@ func (s *Server) Serve(l net.Listener) error {
 // did or DrainGrace is over; calls that are still there then are cut off. If ctx ends before, that happens at once, and
 // is the error. All goroutines of the server have ended when it returns. It may be called more than once.
 func (s *Server) Shutdown(ctx context.Context) error {
-	s.health.Shutdown()
-	s.mu.Lock()
-	s.draining = true
-	open := make([]*call, 0, len(s.calls))
-	for c := range s.calls {
-		open = append(open, c)
-	}
-	s.mu.Unlock()
-	for _, c := range open {
-		c.leave("the broker is going away", s.config.DrainGrace)
-	}
+	s.dismiss(s.config.DrainGrace/2, s.config.DrainGrace)
 
 	// Streams of others, such as of health and reflection, know no goaway.
 	bound, cancel := context.WithTimeout(ctx, s.config.DrainGrace+drainSlack)
@@ -141,6 +131,23 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	}
 	s.work.Wait()
 	return err
+}
+
+// dismiss takes no new streams and tells the peers of open ones to go on elsewhere, each at a moment of its own within the
+// window. Those that are still open after a grace are ended. It returns how many there are.
+func (s *Server) dismiss(window, grace time.Duration) int {
+	s.health.Shutdown()
+	s.mu.Lock()
+	s.draining = true
+	open := make([]*call, 0, len(s.calls))
+	for c := range s.calls {
+		open = append(open, c)
+	}
+	s.mu.Unlock()
+	for _, c := range open {
+		c.leave("the broker is going away", window, grace)
+	}
+	return len(open)
 }
 
 // drainSlack is how long the last statuses may take to get to their peers.

@@ -32,7 +32,7 @@ type item struct {
 	data   string
 	cursor string // what resumes behind it
 	close  int    // close code, if the connection ended
-	reason string // of an error
+	reason string // of an error, or what the close frame says
 }
 
 // peer is a bare client: it has nothing but the wire.
@@ -134,8 +134,9 @@ func readWS(t *testing.T, conn *websocket.Conn) *peer {
 			if err != nil {
 				i := item{kind: "closed"}
 				if c, ok := errors.AsType[*websocket.CloseError](err); ok {
-					i.close = c.Code
+					i.close, i.reason = c.Code, c.Text
 				}
+				conn.Close()
 				p.items <- i
 				return
 			}
@@ -186,7 +187,7 @@ func readFrame(b []byte) item {
 	case f.Error != nil:
 		return item{kind: "error", reason: f.Error.Reason}
 	case f.Goaway != nil:
-		return item{kind: "goaway"}
+		return item{kind: "goaway", data: string(f.Goaway)}
 	}
 	return item{kind: "other", data: string(b)}
 }

@@ -39,13 +39,14 @@ type brokerJob struct {
 	trusted []string
 	open    bool
 	grace   time.Duration
+	age     time.Duration
 	storage storage
 	logging logging
 }
 
 func newBroker() job {
 	return &brokerJob{
-		listen: address{setting: "listen", text: defaultBroker}, grace: 3 * time.Second, storage: newStorage(), logging: newLogging(),
+		listen: address{setting: "listen", text: defaultBroker}, grace: 3 * time.Second, age: 30 * time.Minute, storage: newStorage(), logging: newLogging(),
 	}
 }
 
@@ -56,6 +57,10 @@ func (j *brokerJob) settings() []settings.Setting {
 		settings.Setting{Name: "trusted", Value: settings.List(&j.trusted, "SUBJECT,…"), Doc: "subjects that may speak for others: those of gateways"},
 		settings.Setting{Name: "insecure-open-broker", Value: settings.Bool(&j.open), Doc: "without a key, take whoever reaches the broker for a trusted backend"},
 		settings.Setting{Name: "drain-grace", Value: settings.Duration(&j.grace, time.Millisecond), Doc: "when it stops, how long open streams may go on"},
+		settings.Setting{
+			Name: "stream-age", Value: settings.Duration(&j.age, 10*time.Millisecond),
+			Doc: "how old a stream may become, give or take a tenth, before its peer is told to go on with another; nothing is lost by it",
+		},
 	)
 	rows = append(rows, j.storage.settings()...)
 	return append(rows, j.logging.settings()...)
@@ -83,7 +88,7 @@ func (j *brokerJob) run(ctx context.Context, _ []string, std streams) (err error
 		return err
 	}
 	defer func() { err = errors.Join(err, stop()) }()
-	c := rpc.Config{Trusted: j.trusted, DrainGrace: j.grace, MaxEventBytes: j.storage.maxEventBytes}
+	c := rpc.Config{Trusted: j.trusted, DrainGrace: j.grace, StreamAge: j.age, MaxEventBytes: j.storage.maxEventBytes}
 	if len(j.key.secret) > 0 {
 		if c.Authenticator, err = auth.NewVerifier(auth.Config{Key: j.key.secret}); err != nil {
 			return err

@@ -40,15 +40,19 @@ func (u *upstream) check(t *settings.Table) error {
 	return nil
 }
 
-func (u *upstream) dial(log *slog.Logger) (*sdk.Client, error) {
-	source := sdk.StaticToken(u.token)
-	if u.tokenFile != "" {
-		source = func(context.Context) (string, error) {
-			token, err := os.ReadFile(u.tokenFile)
-			return string(bytes.TrimSpace(token)), err
-		}
+// source returns where the token comes from.
+func (u *upstream) source() sdk.TokenSource {
+	if u.tokenFile == "" {
+		return sdk.StaticToken(u.token)
 	}
-	return sdk.Dial(u.addr, sdk.WithToken(source), sdk.WithInsecurePlaintext(), sdk.WithAgent("millrace "+version), sdk.WithLogger(log))
+	return func(context.Context) (string, error) {
+		token, err := os.ReadFile(u.tokenFile)
+		return string(bytes.TrimSpace(token)), err
+	}
+}
+
+func (u *upstream) dial(log *slog.Logger) (*sdk.Client, error) {
+	return sdk.Dial(u.addr, sdk.WithToken(u.source()), sdk.WithInsecurePlaintext(), sdk.WithAgent("millrace "+version), sdk.WithLogger(log))
 }
 
 // quiet is what a command for people logs: only what they should know.

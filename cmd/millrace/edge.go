@@ -2,14 +2,18 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
 	"os"
 	"time"
+	"unicode/utf8"
 
+	"github.com/millrace-dev/millrace"
 	"github.com/millrace-dev/millrace/auth"
 	"github.com/millrace-dev/millrace/cmd/millrace/settings"
 	"github.com/millrace-dev/millrace/gateway"
@@ -35,6 +39,7 @@ func newEdge() edge {
 		gateway: gateway.Config{
 			MaxSessions: 1_000_000, MaxTopics: 128, MaxFrameBytes: 64 << 10, MaxEventBytes: 64 << 10, MaxOutboxBytes: 1 << 20,
 			TailEvents: 512, TailBytes: 512 << 10, Linger: 10 * time.Second,
+			AdmitRate: 10_000, MaxAdmitWait: 2 * time.Second,
 		},
 	}
 }
@@ -64,7 +69,12 @@ func (e *edge) settings() []settings.Setting {
 		{Name: "tail-events", Value: settings.Int(&g.TailEvents, 1), Doc: "newest events kept at hand of each followed topic"},
 		{Name: "tail-bytes", Value: settings.Bytes(&g.TailBytes, 1), Doc: "memory that they may take"},
 		{Name: "linger", Value: settings.Duration(&g.Linger, time.Second), Doc: "how long a topic is followed that no session wants any more"},
-		{Name: "drain-window", Value: settings.Duration(&e.drain, time.Second), Doc: "when it stops, the time over which its peers are told to come back elsewhere"},
+		{Name: "drain-window", Value: settings.Duration(&e.drain, 0), Doc: "when it stops, the time over which its peers are told to come back elsewhere, one after the other; " +
+			"with few peers it takes less"},
+		{Name: "max-session-age", Value: settings.Duration(&g.MaxSessionAge, 0), Doc: "how old a connection may become, give or take a tenth, before its peer is told to come back; " +
+			"0 is without limit"},
+		{Name: "admit-rate", Value: settings.Int(&g.AdmitRate, 1), Doc: "connections that are opened a second, and a tenth of it at once; others wait, those that resume go first"},
+		{Name: "admit-wait", Value: settings.Duration(&g.MaxAdmitWait, time.Millisecond), Doc: "how long they may wait; who would wait longer is told when to come back"},
 	}...)
 }
 
@@ -123,12 +133,21 @@ func (f *front) part(addr string, handler http.Handler, log *slog.Logger) part {
 	p := httpPart(addr, handler, log)
 	shutdown := p.stop
 	p.stop = func() {
-		ctx, cancel := context.WithTimeout(context.Background(), stopTimeout)
-		f.gateway.Drain(ctx, f.window)
-		cancel()
+		f.gateway.Drain(context.Background(), f.window) // which bounds its own time
 		shutdown()
 	}
 	return p
+}
+
+// obey does what an operator asks of the gateway through the broker.
+func (f *front) obey(c sdk.Command, log *slog.Logger) (sdk.Outcome, error) {
+	d, ok := c.Ask.(sdk.Drain)
+	if !ok {
+		return sdk.Outcome{}, millrace.Errorf(millrace.ReasonUnsupported, "this gateway does not do that")
+	}
+	n := f.gateway.StartDrain(cmp.Or(d.Window, f.window), d.Within)
+	log.Info("draining", "operator", c.Operator, "sessions", n)
+	return sdk.Outcome{Sessions: n}, nil
 }
 
 // close ends what is left of the front. It is for after its part was served.
@@ -142,6 +161,7 @@ func (f *front) close() {
 // standalone is a gateway in a process of its own.
 type standalone struct {
 	name     string
+	peer     string
 	listen   address
 	upstream upstream
 	admitted admission
@@ -158,6 +178,9 @@ func newStandalone(name, listen string) standalone {
 func (s *standalone) settings(own ...settings.Setting) []settings.Setting {
 	rows := []settings.Setting{s.listen.row("where HTTP is served")}
 	rows = append(rows, s.upstream.settings()...)
+	rows = append(rows, settings.Setting{
+		Name: "peer", Value: settings.Func(s.named, "ID", ""), Doc: "id of this gateway, unlike that of any other, by which operators know it (millrace drain); default: a random one",
+	})
 	rows = append(rows, s.admitted.settings()...)
 	rows = append(rows, s.edge.settings()...)
 	rows = append(rows, own...)
@@ -167,6 +190,18 @@ func (s *standalone) settings(own ...settings.Setting) []settings.Setting {
 func (s *standalone) check(t *settings.Table) error {
 	loopback, err := s.listen.check(t)
 	return errors.Join(err, s.upstream.check(t), s.edge.check(t), s.admitted.check(t, s.edge.key.secret, err != nil || loopback))
+}
+
+// maxPeerBytes bounds an id, which stands in logs and in what operators are shown.
+const maxPeerBytes = 128
+
+// named takes the gateway's id.
+func (s *standalone) named(text string) error {
+	if text == "" || len(text) > maxPeerBytes || !utf8.ValidString(text) {
+		return fmt.Errorf("1 to %d bytes of UTF-8", maxPeerBytes)
+	}
+	s.peer = text
+	return nil
 }
 
 func (s *standalone) run(ctx context.Context, std streams, d door) error {
@@ -180,16 +215,28 @@ func (s *standalone) run(ctx context.Context, std streams, d door) error {
 		return err
 	}
 	defer client.Close()
-	link, err := client.Link(sdk.AsGateway())
+	var f *front
+	opened := make(chan struct{})
+	obey := func(ctx context.Context, c sdk.Command) (sdk.Outcome, error) {
+		select {
+		case <-opened:
+			return f.obey(c, log)
+		case <-ctx.Done():
+			return sdk.Outcome{}, context.Cause(ctx)
+		}
+	}
+	peer := cmp.Or(s.peer, rand.Text())
+	link, err := client.Link(sdk.AsGateway(), sdk.WithPeer(peer), sdk.HandleCommands(obey))
 	if err != nil {
 		return err
 	}
 	defer link.Close()
-	f, err := s.edge.open(link, v, log, d)
-	if err != nil {
+	if f, err = s.edge.open(link, v, log, d); err != nil {
 		return err
 	}
 	defer f.close()
+	close(opened)
+	log.Info("starting", "command", s.name, "peer", peer)
 	var handler http.Handler = f.mux
 	if s.admitted.local() {
 		handler = localHosts(handler)

@@ -8,10 +8,15 @@ import (
 	millracev1 "github.com/millrace-dev/millrace/proto/millrace/v1"
 )
 
-// A broker that is killed and comes back with its memory lost disconnects no peer. Each subscriber is
-// told that the lineage it read is gone (promise 5), and is live in the new one.
+// A broker that is killed or stopped and comes back with its memory lost disconnects no peer. Each subscriber is told
+// that the lineage it read is gone (promise 5), and is live in the new one.
 // Promise: docs/delivery.md 1.5, 7.1.
-func TestAKilledBrokerIsToldAsAResetAndDisconnectsNobody(t *testing.T) {
+func TestABrokerThatComesBackIsToldAsAResetAndDisconnectsNobody(t *testing.T) {
+	t.Run("killed", func(t *testing.T) { restartBroker(t, (*process).kill) })
+	t.Run("stopped", func(t *testing.T) { restartBroker(t, (*process).interrupt) })
+}
+
+func restartBroker(t *testing.T, end func(b *process)) {
 	addr := freePort(t)
 	b := start(t, "broker", "--listen", addr)
 	gateway := func(role string) *process {
@@ -32,7 +37,7 @@ func TestAKilledBrokerIsToldAsAResetAndDisconnectsNobody(t *testing.T) {
 		p.wantEvents(topic, 0, before)
 	}
 
-	b.kill()
+	end(b)
 	start(t, "broker", "--listen", addr)
 	after := publish(t, waitForBroker(t, addr), topic, 20, 5)
 	for i, p := range peers {

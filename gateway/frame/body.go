@@ -156,17 +156,7 @@ func appendGoaway(dst []byte, f gateway.Goaway) []byte {
 	dst = appendFirst(dst, "reason", string(f.Err.Reason))
 	dst = appendMember(dst, "message", f.Err.Message)
 	dst = appendNumber(dst, "retryAfterMs", millis(f.Err.RetryAfter))
-	dst = appendNumber(dst, "windowMs", window(f))
 	return append(dst, '}')
-}
-
-// window is the peer's to choose a moment in, unless the gateway has chosen one for it: one spread over the window is
-// enough.
-func window(f gateway.Goaway) uint64 {
-	if f.Err.RetryAfter > 0 {
-		return 0
-	}
-	return millis(f.Window)
 }
 
 // appendTopic begins an object with the topic.

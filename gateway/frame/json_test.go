@@ -65,8 +65,8 @@ func frames() []gateway.Frame {
 			Next: here, Head: there, More: true,
 		}},
 		gateway.Failed{Err: fault},
-		gateway.Goaway{Err: fault, Window: time.Minute},
-		gateway.Goaway{Err: millrace.Errorf(millrace.ReasonDraining, "bye"), Window: time.Minute},
+		gateway.Goaway{Err: fault},
+		gateway.Goaway{Err: millrace.Errorf(millrace.ReasonDraining, "bye")},
 		gateway.Pong{},
 		gateway.Heartbeat{},
 	}

@@ -39,8 +39,7 @@ func AppendProtobuf(dst []byte, re uint32, f gateway.Frame) []byte {
 		m.Kind = &millracev1.ServerFrame_Error{Error: wire.Error(f.Err)}
 	case gateway.Goaway:
 		m.Kind = &millracev1.ServerFrame_Goaway{Goaway: &millracev1.Goaway{
-			Reason: string(f.Err.Reason), Message: valid(f.Err.Message),
-			RetryAfterMs: uint32(millis(f.Err.RetryAfter)), WindowMs: uint32(window(f)),
+			Reason: string(f.Err.Reason), Message: valid(f.Err.Message), RetryAfterMs: uint32(millis(f.Err.RetryAfter)),
 		}}
 	case gateway.Pong:
 		m.Kind = &millracev1.ServerFrame_Pong{Pong: &millracev1.PongFrame{}}

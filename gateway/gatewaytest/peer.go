@@ -3,6 +3,7 @@ package gatewaytest
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -51,7 +52,7 @@ type Seat struct {
 	Chunk int
 }
 
-// Dial opens a session and returns its peer.
+// Dial opens a session, whenever its turn comes, and returns its peer.
 func (s Seat) Dial(o gateway.Opening) (*Peer, error) {
 	if s.Bytes == 0 {
 		s.Bytes = 64 << 10
@@ -64,7 +65,7 @@ func (s Seat) Dial(o gateway.Opening) (*Peer, error) {
 	if s.Stalled {
 		p.Stall()
 	}
-	session, err := s.Gateway.Open(o, s.Wire, p.Pipe)
+	session, err := s.Gateway.Open(context.Background(), o, s.Wire, p.Pipe)
 	if err != nil {
 		return nil, err
 	}

@@ -244,6 +244,7 @@ func TestNothingIsLostOrRepeatedWhileTheBrokerIsStartedAgainAndAgain(t *testing.
 	done.Wait()
 }
 
+// Promise: docs/delivery.md 7.4.
 func TestALinkWhoseStreamsAgeMovesFromOneToTheNextUnnoticed(t *testing.T) {
 	const moves = 4
 	roomy := broker.Rule{Pattern: "**", MaxEvents: 1_000_000, MaxBytes: 1 << 30} // however far the publisher is ahead

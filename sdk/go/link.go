@@ -23,6 +23,8 @@ type Link struct {
 	client  *Client
 	backoff Backoff
 	gateway bool
+	peer    string         // "" for none
+	handler CommandHandler // nil for none
 	driver  *driver
 	queue   *queue
 	ctx     context.Context // ends with the link
@@ -39,6 +41,9 @@ type LinkOption func(*Link)
 
 // AsGateway says that the link holds sessions of others. The broker wants a token that allows it.
 func AsGateway() LinkOption { return func(l *Link) { l.gateway = true } }
+
+// WithPeer gives the link's peer an id, by which operators and the broker know it over its reconnects. Default: none.
+func WithPeer(id string) LinkOption { return func(l *Link) { l.peer = id } }
 
 // Link opens a link, and returns at once. It lives until Close or the end of the client. Unless WithBackoff said
 // otherwise it comes back sooner than others do: its backoff begins at 50 ms and is at most 5 s, as many wait behind it.
@@ -256,14 +261,14 @@ func (l *Link) open(ctx context.Context) (*linkStream, error) {
 	}
 	s := &linkStream{
 		link: l, done: done, wake: make(chan struct{}, 1),
-		aliases: map[uint32]*track{}, goaway: make(chan *millracev1.Goaway, 1), lost: make(chan struct{}),
+		asked: make(chan asked, maxAsked), aliases: map[uint32]*track{}, goaway: make(chan *millracev1.Goaway, 1), lost: make(chan struct{}),
 	}
 	s.ctx, s.cancel = context.WithCancelCause(ctx)
 	impatient := time.AfterFunc(l.client.config.connect, func() {
 		s.cancel(unavailable("the broker did not answer in time", nil))
 	})
 	err = s.greet(broker, &millracev1.Hello{
-		MinVersion: linkVersion, MaxVersion: linkVersion, Agent: l.client.config.agent, Gateway: l.gateway,
+		MinVersion: linkVersion, MaxVersion: linkVersion, Peer: l.peer, Agent: l.client.config.agent, Gateway: l.gateway,
 	})
 	if !impatient.Stop() && err == nil {
 		err = context.Cause(s.ctx)

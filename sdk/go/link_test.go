@@ -21,6 +21,7 @@ type joinStream = grpc.BidiStreamingServer[millracev1.JoinRequest, millracev1.Jo
 // far is the broker's end of a link, after hello and welcome, with what the link said.
 type far struct {
 	stream   joinStream
+	hello    *millracev1.Hello
 	commands chan *millracev1.Command
 	end      chan error // ends the stream with a status
 }
@@ -42,10 +43,11 @@ func links(t *testing.T, welcome func(try int) error) (*fake, chan *far) {
 		if err != nil {
 			return err
 		}
-		if hello := in.GetCommands()[0].GetHello(); hello.GetMinVersion() != 1 || hello.GetMaxVersion() != 1 {
+		hello := in.GetCommands()[0].GetHello()
+		if hello.GetMinVersion() != 1 || hello.GetMaxVersion() != 1 {
 			t.Errorf("the link began with %v", in)
 		}
-		f := &far{stream: stream, commands: make(chan *millracev1.Command, 1024), end: make(chan error, 1)}
+		f := &far{stream: stream, hello: hello, commands: make(chan *millracev1.Command, 1024), end: make(chan error, 1)}
 		f.say(&millracev1.Update{Kind: &millracev1.Update_Welcome{Welcome: &millracev1.Welcome{Version: 1}}})
 		received := make(chan struct{})
 		go func() {

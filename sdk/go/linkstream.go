@@ -22,7 +22,8 @@ const (
 	maxAlias = math.MaxInt32
 )
 
-// linkStream is one Join stream: a goroutine that receives, one that sends, and the aliases that hold on it. What is to be
+// linkStream is one Join stream: a goroutine that receives, one that sends, one that does what is asked of the link's
+// owner if there is a handler for it, and the aliases that hold on it. What is to be
 // sent follows from the state of the topics, so a stream that does not move holds no growing queue.
 type linkStream struct {
 	// Static.
@@ -33,6 +34,7 @@ type linkStream struct {
 	stream grpc.BidiStreamingClient[millracev1.JoinRequest, millracev1.JoinResponse]
 	wake   chan struct{} // signalled when there is something to send
 	goaway chan *millracev1.Goaway
+	asked  chan asked    // commands for the handler
 	lost   chan struct{} // closed when the stream has ended
 	err    error         // why; read after lost
 
@@ -44,6 +46,7 @@ type linkStream struct {
 	wanted    []*track // to be subscribed; those that ended meanwhile are passed over
 	unwanted  []uint32 // aliases to be unsubscribed; each was sent, so there are no more than the stream took
 	postponed []repair
+	results   []*millracev1.SessionResult // of commands; to be sent
 }
 
 // repair is a topic that is to be subscribed anew, later.
@@ -81,6 +84,9 @@ func (s *linkStream) run() {
 		s.cancel(s.err)
 	})
 	s.workers.Go(s.send)
+	if s.link.handler != nil {
+		s.workers.Go(s.obey)
+	}
 }
 
 // stop ends the stream and waits for its goroutines.
@@ -102,7 +108,7 @@ func (s *linkStream) receive() error {
 	return context.Cause(s.ctx)
 }
 
-// announce passes a goaway on to the link's session. One is enough.
+// announce passes on what is about the link: a goaway to its session, of which one is enough, and commands.
 func (s *linkStream) announce(updates []*millracev1.Update) {
 	for _, u := range updates {
 		if g := u.GetGoaway(); g != nil {
@@ -110,6 +116,9 @@ func (s *linkStream) announce(updates []*millracev1.Update) {
 			case s.goaway <- g:
 			default:
 			}
+		}
+		if c := u.GetSessionCommand(); c != nil {
+			s.ask(c)
 		}
 	}
 }
@@ -228,6 +237,10 @@ func (s *linkStream) commands() (commands []*millracev1.Command, due time.Time) 
 		}
 		return false
 	})
+	for _, r := range s.results { // there are no more of them than fit
+		commands = append(commands, &millracev1.Command{Kind: &millracev1.Command_SessionResult{SessionResult: r}})
+	}
+	s.results = nil
 	n := min(len(s.unwanted), commandsPerRequest)
 	for _, alias := range s.unwanted[:n] {
 		commands = append(commands, &millracev1.Command{Kind: &millracev1.Command_Unsubscribe{Unsubscribe: &millracev1.Unsubscribe{Alias: alias}}})

@@ -1295,11 +1295,12 @@ func (x *RevokeResponse) GetMissingPeers() []string {
 // DrainRequest says who should drain, and how fast.
 type DrainRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The peer id of a gateway; empty is the broker that is asked.
+	// The peer id of a gateway that has a link to the broker; empty is the broker that is asked.
 	Peer string `protobuf:"bytes,1,opt,name=peer,proto3" json:"peer,omitempty"`
-	// Peers come back at a random moment within so many milliseconds; 0 is the server's default.
+	// Peers go within so many milliseconds, at an even rate; 0 is the server's default. A gateway sends them away one
+	// after the other; the peers of a broker choose a random moment.
 	WindowMs uint32 `protobuf:"varint,2,opt,name=window_ms,json=windowMs,proto3" json:"window_ms,omitempty"`
-	// Be done after so many milliseconds; 0 is the server's default.
+	// Those that are left after so many milliseconds are cut off; 0 is the server's default.
 	EndsInMs      uint32 `protobuf:"varint,3,opt,name=ends_in_ms,json=endsInMs,proto3" json:"ends_in_ms,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1359,7 +1360,7 @@ func (x *DrainRequest) GetEndsInMs() uint32 {
 // DrainResponse says what will leave.
 type DrainResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// How many links, streams or sessions were told.
+	// How many links, streams or sessions are told, over the window.
 	Count         uint64 `protobuf:"varint,1,opt,name=count,proto3" json:"count,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

@@ -54,7 +54,9 @@ type AdminServiceClient interface {
 	// Revoke makes tokens void before they expire, closes their sessions, and returns when every gateway has confirmed
 	// it or the deadline comes near. INVALID_ARGUMENT (BAD_REQUEST).
 	Revoke(ctx context.Context, in *RevokeRequest, opts ...grpc.CallOption) (*RevokeResponse, error)
-	// Drain makes the broker or a gateway send its peers elsewhere and take no new ones. NOT_FOUND (NOT_FOUND).
+	// Drain makes the broker or a gateway send its peers elsewhere and take no new ones from then on; the process stays
+	// until it is stopped. It returns when they have begun to be told. One that drains already goes on by the schedule
+	// that ends sooner. NOT_FOUND (NOT_FOUND), RESOURCE_EXHAUSTED (FULL).
 	Drain(ctx context.Context, in *DrainRequest, opts ...grpc.CallOption) (*DrainResponse, error)
 }
 
@@ -171,7 +173,9 @@ type AdminServiceServer interface {
 	// Revoke makes tokens void before they expire, closes their sessions, and returns when every gateway has confirmed
 	// it or the deadline comes near. INVALID_ARGUMENT (BAD_REQUEST).
 	Revoke(context.Context, *RevokeRequest) (*RevokeResponse, error)
-	// Drain makes the broker or a gateway send its peers elsewhere and take no new ones. NOT_FOUND (NOT_FOUND).
+	// Drain makes the broker or a gateway send its peers elsewhere and take no new ones from then on; the process stays
+	// until it is stopped. It returns when they have begun to be told. One that drains already goes on by the schedule
+	// that ends sooner. NOT_FOUND (NOT_FOUND), RESOURCE_EXHAUSTED (FULL).
 	Drain(context.Context, *DrainRequest) (*DrainResponse, error)
 	mustEmbedUnimplementedAdminServiceServer()
 }

@@ -1710,7 +1710,8 @@ type SessionCommand_List struct {
 }
 
 type SessionCommand_Drain struct {
-	// Close all sessions, spread over a time, and take no new ones.
+	// Close all sessions, one after the other over its window_ms (0 is the peer's default) and in any case before its
+	// ends_in_ms, and take no new ones. Answered at once, with the number of sessions.
 	Drain *Goaway `protobuf:"bytes,10,opt,name=drain,proto3,oneof"`
 }
 
