@@ -50,6 +50,11 @@ fuzz:
 bench: build
 	cd bench && go build -o ../bin/bench . && ../bin/bench -binary ../bin/millrace
 
+# What peers that read nothing take from the latency of those that do (bench/stalled.go). It runs for five minutes.
+.PHONY: bench-stalled
+bench-stalled: build
+	cd bench && go build -o ../bin/bench . && ../bin/bench stalled -binary ../bin/millrace
+
 # The Go benchmarks of the hot paths.
 .PHONY: gobench
 gobench:

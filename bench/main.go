@@ -2,6 +2,8 @@
 // with real WebSocket peers, beside a floor taken in the same run: a process that does nothing but write(2) the same
 // number of bytes to the same number of sockets. The two are interleaved, and medians are printed with their spread.
 //
+// "bench stalled" asks instead what peers that read nothing take from those that do: see stalled.go.
+//
 // It starts the servers itself, on loopback, and ends them by their process ids.
 package main
 
@@ -27,6 +29,12 @@ type plan struct {
 func main() {
 	if len(os.Args) > 1 && os.Args[1] == "floor-server" {
 		if err := serveFloor(os.Args[2:]); err != nil {
+			fail(err)
+		}
+		return
+	}
+	if len(os.Args) > 1 && os.Args[1] == "stalled" {
+		if err := compareStalled(os.Args[2:]); err != nil {
 			fail(err)
 		}
 		return

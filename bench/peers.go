@@ -25,6 +25,10 @@ type peers struct {
 	faults     atomic.Uint64
 	stopping   atomic.Bool
 	done       sync.WaitGroup
+	closing    sync.Once
+
+	timing    atomic.Bool     // note when events come that say when they were published
+	latencies []time.Duration // written by read, until close
 }
 
 type peer struct {
@@ -50,28 +54,14 @@ func connect(addr, path string, n int) (*peers, error) {
 }
 
 func (p *peers) add(addr, path string, host byte) error {
-	d := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 0, 0, host)}, Timeout: 10 * time.Second}
-	c, err := d.Dial("tcp", addr)
+	c, err := dial(addr, host, nil)
 	if err != nil {
 		return err
 	}
 	p.files = append(p.files, c)
 	state := &peer{}
 	if path != "" {
-		if _, err := fmt.Fprintf(c, "GET %s HTTP/1.1\r\nHost: %s\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"+
-			"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n", path, addr); err != nil {
-			return err
-		}
-		r := bufio.NewReader(c)
-		resp, err := http.ReadResponse(r, nil)
-		if err != nil {
-			return err
-		}
-		if resp.StatusCode != http.StatusSwitchingProtocols {
-			return fmt.Errorf("handshake answered %s", resp.Status)
-		}
-		state.rest, err = r.Peek(r.Buffered())
-		if err != nil {
+		if state.rest, err = shakeHands(c, addr, path); err != nil {
 			return err
 		}
 	}
@@ -88,6 +78,29 @@ func (p *peers) add(addr, path string, host byte) error {
 		return err
 	}
 	return ctl
+}
+
+// dial connects from 127.0.0.host.
+func dial(addr string, host byte, control func(network, address string, c syscall.RawConn) error) (net.Conn, error) {
+	d := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 0, 0, host)}, Timeout: 10 * time.Second, Control: control}
+	return d.Dial("tcp", addr)
+}
+
+// shakeHands opens a WebSocket and returns what came behind the handshake.
+func shakeHands(c net.Conn, addr, path string) (rest []byte, err error) {
+	if _, err := fmt.Fprintf(c, "GET %s HTTP/1.1\r\nHost: %s\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"+
+		"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n", path, addr); err != nil {
+		return nil, err
+	}
+	r := bufio.NewReader(c)
+	resp, err := http.ReadResponse(r, nil)
+	if err != nil {
+		return nil, err
+	}
+	if resp.StatusCode != http.StatusSwitchingProtocols {
+		return nil, fmt.Errorf("handshake answered %s", resp.Status)
+	}
+	return r.Peek(r.Buffered())
 }
 
 func (p *peers) read() {
@@ -148,6 +161,30 @@ func (p *peers) event(c *peer, frame []byte) {
 	c.next = offset + 1
 	p.deliveries.Add(1)
 	p.bytes.Add(uint64(len(frame)))
+	if p.timing.Load() {
+		p.time(frame)
+	}
+}
+
+// born is what published events count their time from: this process's own clock, which does not jump.
+var born = time.Now()
+
+var sentKey = []byte(`{"sentNs":`)
+
+// time notes how long an event was on its way, if it says so.
+func (p *peers) time(frame []byte) {
+	now := time.Since(born)
+	_, rest, found := bytes.Cut(frame, sentKey)
+	if !found {
+		return
+	}
+	digits, _, _ := bytes.Cut(rest, []byte(`,`))
+	sent, err := strconv.ParseInt(string(digits), 10, 64)
+	if err != nil {
+		p.faults.Add(1)
+		return
+	}
+	p.latencies = append(p.latencies, now-time.Duration(sent))
 }
 
 // frameSize returns the size of the first frame in b with its header, 0 if the header is not whole.
@@ -166,11 +203,24 @@ func frameSize(b []byte) int {
 	return 0
 }
 
-func (p *peers) close() {
-	p.stopping.Store(true)
-	p.done.Wait()
-	for _, c := range p.files {
-		c.Close()
+// await waits until so many events were received in all.
+func (p *peers) await(deliveries uint64) error {
+	for deadline := time.Now().Add(10 * time.Second); p.deliveries.Load() < deliveries; time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			return fmt.Errorf("%d events came of %d", p.deliveries.Load(), deliveries)
+		}
 	}
-	syscall.Close(p.epoll)
+	return nil
+}
+
+// close ends the connections, and all that is written about them. It may be called more than once.
+func (p *peers) close() {
+	p.closing.Do(func() {
+		p.stopping.Store(true)
+		p.done.Wait()
+		for _, c := range p.files {
+			c.Close()
+		}
+		syscall.Close(p.epoll)
+	})
 }

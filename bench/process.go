@@ -95,3 +95,19 @@ func (p *process) rss() (int64, error) {
 	pages, err := strconv.ParseInt(strings.Fields(string(b))[1], 10, 64)
 	return pages * int64(os.Getpagesize()), err
 }
+
+// server is a process with what it serves at an address.
+type server struct {
+	*process
+	address string
+}
+
+// serve starts a server and waits until it is ready. It returns one to be stopped even if it fails, if there is one.
+func serve(kind, binary string, args ...string) (*server, error) {
+	p, err := start(binary, args...)
+	if err != nil {
+		return nil, err
+	}
+	addresses, err := p.await("ready")
+	return &server{process: p, address: addresses[kind]}, err
+}

@@ -5,7 +5,11 @@
 // the position up to which it was served and takes what follows on it from the tail. If the tail does not reach back to
 // there, for whatever reason (it was slow, it attached with an old position, the news got lost on their way, the topic
 // was made anew), the subscription reads the log, page by page, until it meets the tail again. An event is handed out
-// only if it follows on the position, mark and all, so a hole can't pass: the log fills it or names it as a gap.
+// only if it follows on the position, mark and all, so a hole can't pass: the log fills it or names it as a gap, and what
+// a filter takes, or class latest leaves out for newer events of the same keys, is told by moving the position on.
+//
+// Class ephemeral has neither positions nor a log: there the hub numbers what passes, and a subscription holds the number.
+// A subscription to a pattern carries no events: it tells of topics, which are then subscribed to as any others.
 //
 // The package knows no wire and no engine: engines implement [Log].
 package broker

@@ -237,12 +237,12 @@ func TestABrokerThatStoppedSaysThatItIsDraining(t *testing.T) {
 func TestABadBrokerConfigIsRefusedWithAllItsFaults(t *testing.T) {
 	_, err := broker.New(broker.Config{
 		MaxEventBytes: -1, TailEvents: -1, TailBytes: -1, TailAge: -1, TailsBytes: -1,
-		BatchEvents: -1, BatchBytes: -1, FeedReads: -1, RetryAfter: -1, MaxRetryAfter: -1,
+		BatchEvents: -1, BatchBytes: -1, FeedReads: -1, MaxMatched: -1, RetryAfter: -1, MaxRetryAfter: -1,
 	}, nil)
 	if err == nil {
 		t.Fatal("no error")
 	}
-	for _, want := range []string{"MaxEventBytes", "TailEvents", "TailBytes", "TailAge", "TailsBytes", "BatchEvents", "BatchBytes", "FeedReads", "RetryAfter", "MaxRetryAfter"} {
+	for _, want := range []string{"MaxEventBytes", "TailEvents", "TailBytes", "TailAge", "TailsBytes", "BatchEvents", "BatchBytes", "FeedReads", "MaxMatched", "RetryAfter", "MaxRetryAfter"} {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("the error does not name %s", want)
 		}

@@ -11,7 +11,7 @@ import (
 type Config struct {
 	MaxEventBytes int // largest data of an event, in bytes; default 1 MiB
 
-	TailEvents int           // newest events kept at hand for each followed topic; default 256
+	TailEvents int           // newest events kept at hand for each followed topic, which in class ephemeral is all there is; default 256
 	TailBytes  int           // what they may be charged for; default 512 KiB
 	TailAge    time.Duration // how long they are kept at hand; default 1 min
 	TailsBytes int64         // what the tails of all topics may be charged for; beyond it each keeps just its newest event; default 256 MiB
@@ -19,6 +19,7 @@ type Config struct {
 	BatchEvents int // events in one batch of a feed; default 512
 	BatchBytes  int // what they are charged for, give or take an event; default 256 KiB
 	FeedReads   int // pages of the log that one feed may have under way or at hand; default 8
+	MaxMatched  int // topics that one pattern of a feed may cover; beyond it the pattern is ended; default 1,000,000
 
 	RetryAfter    time.Duration // wait before the first new try when the log fails; then twice as long each time; default 100 ms
 	MaxRetryAfter time.Duration // longest such wait; default 5 s
@@ -33,6 +34,7 @@ func (c Config) withDefaults() Config {
 	c.BatchEvents = cmp.Or(c.BatchEvents, 512)
 	c.BatchBytes = cmp.Or(c.BatchBytes, 256<<10)
 	c.FeedReads = cmp.Or(c.FeedReads, 8)
+	c.MaxMatched = cmp.Or(c.MaxMatched, 1_000_000)
 	c.RetryAfter = cmp.Or(c.RetryAfter, 100*time.Millisecond)
 	c.MaxRetryAfter = cmp.Or(c.MaxRetryAfter, 5*time.Second)
 	return c
@@ -52,6 +54,7 @@ func (c Config) Validate() error {
 		{"BatchEvents", int64(c.BatchEvents)},
 		{"BatchBytes", int64(c.BatchBytes)},
 		{"FeedReads", int64(c.FeedReads)},
+		{"MaxMatched", int64(c.MaxMatched)},
 	} {
 		if f.value < 0 {
 			faults = append(faults, fmt.Errorf("%s is %d; it can't be negative", f.name, f.value))

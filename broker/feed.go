@@ -21,7 +21,7 @@ type Feed struct {
 
 	work sync.WaitGroup // reads of the log under way
 
-	// Locks are taken in the order Feed.mu, Log's own, hub.mu, readyQueue.mu.
+	// Locks are taken in the order Feed.mu, Log's own, hub.mu or watch.mu, readyQueue.mu.
 	mu      sync.Mutex
 	subs    map[string]*subscription // protected by mu
 	reads   int                      // protected by mu; pages under way or at hand
@@ -70,9 +70,11 @@ func (f *Feed) close(reason *millrace.Error) {
 	f.work.Wait()
 }
 
-// Subscribe asks for a topic and returns at once. What comes of it arrives through Next: UpdateAttached with the position
-// that the start became, or UpdateRefused; then events, and gaps where there are holes. It fails with ReasonConflict if
-// the feed has the topic already, and if the feed is closed.
+// Subscribe asks for a topic, or for the topics that a pattern covers, and returns at once. What comes of it arrives
+// through Next: UpdateAttached with the position that the start became, or UpdateRefused; then events, and gaps where
+// there are holes. Of a pattern come only the names of topics: UpdateMatched, and UpdateAttached once those that there were
+// have been told; its start, filter and rate are the consumer's to apply. It fails with ReasonConflict if the feed has the
+// topic or pattern already, and if the feed is closed.
 func (f *Feed) Subscribe(want millrace.Subscription) error {
 	topic := want.Topic
 	f.mu.Lock()
@@ -83,17 +85,39 @@ func (f *Feed) Subscribe(want millrace.Subscription) error {
 	if f.subs[topic] != nil {
 		return millrace.Errorf(millrace.ReasonConflict, "topic %q is subscribed already", topic)
 	}
-	s := &subscription{feed: f, topic: topic, start: want.Start}
-	if err := millrace.ValidateTopic(topic); err != nil {
-		s.refuse(millrace.AsError(err))
-	} else if s.hub = f.broker.hub(topic); s.hub == nil {
-		return context.Cause(f.broker.ctx)
-	} else {
+	s := &subscription{feed: f, topic: topic, start: want.Start, filter: want.Filter, interval: intervalOf(want.MaxRate)}
+	switch pattern, err := f.broker.check(&want); {
+	case err != nil:
+		s.refuse(err)
+	case pattern:
+		s.watch = newWatch(s)
+		f.work.Go(s.watch.begin)
+	default:
+		if s.hub = f.broker.hub(topic); s.hub == nil {
+			return context.Cause(f.broker.ctx)
+		}
 		s.hub.join(s)
 	}
 	f.subs[topic] = s
 	f.ready.push(s)
 	return nil
+}
+
+// check reports what is wrong with a subscription, or nil, and whether it is to a pattern.
+func (b *Broker) check(want *millrace.Subscription) (pattern bool, _ *millrace.Error) {
+	if err := millrace.ValidateMaxRate(want.MaxRate); err != nil {
+		return false, millrace.AsError(err)
+	}
+	if err := millrace.ValidateTopic(want.Topic); err != nil {
+		if millrace.Pattern(want.Topic).Validate() == nil {
+			return true, nil
+		}
+		return false, millrace.AsError(err)
+	}
+	if want.MaxRate > 0 && b.log.Rule(want.Topic).Class == millrace.ClassLog {
+		return false, millrace.Errorf(millrace.ReasonUnsupported, "topic %q is of class log, which has no max_rate", want.Topic)
+	}
+	return false, nil
 }
 
 // Unsubscribe ends the subscription to a topic; a topic that is not subscribed is left alone. A batch of Next that was
@@ -112,8 +136,8 @@ func (f *Feed) Unsubscribe(topic string) {
 func (f *Feed) drop(s *subscription) {
 	delete(f.subs, s.topic)
 	s.ended = true
-	if s.retry != nil {
-		s.retry.Stop()
+	if s.timer != nil {
+		s.timer.Stop()
 	}
 	f.waiting.remove(s)
 	if s.phase != phaseReading {
@@ -122,6 +146,9 @@ func (f *Feed) drop(s *subscription) {
 	s.page, s.news = nil, nil
 	if s.hub != nil {
 		s.hub.leave(s)
+	}
+	if s.watch != nil {
+		s.watch.close()
 	}
 	f.ready.remove(s)
 }
@@ -180,6 +207,9 @@ func (f *Feed) fetch(s *subscription) {
 	s.phase = phaseReading
 	s.version = s.hub.look(millrace.Position{}, 0, 0).version
 	r := millrace.Range{Start: s.from, Limit: f.broker.config.BatchEvents, MaxBytes: f.broker.config.BatchBytes}
+	if s.interval > 0 && s.filter == nil {
+		r.Limit = 1 // the rest would be stale by the time that its turn has come
+	}
 	f.work.Go(func() {
 		page, err := f.broker.log.Read(f.ctx, s.topic, r)
 		f.mu.Lock()
@@ -212,34 +242,4 @@ func (f *Feed) yield(s *subscription) {
 	if next := f.waiting.pop(); next != nil {
 		f.fetch(next)
 	}
-}
-
-// batch is what one call of Next returns. A full batch is not open any more.
-type batch struct {
-	updates []millrace.Update
-	events  int // that still fit
-	bytes   int // that still fit
-}
-
-// maxUpdates bounds the updates in a batch, where they have few events.
-const maxUpdates = 1024
-
-func (b *batch) open() bool { return b.events > 0 && b.bytes > 0 && len(b.updates) < maxUpdates }
-
-func (b *batch) add(u millrace.Update) { b.updates = append(b.updates, u) }
-
-// addEvents adds events of one topic, as part of the last update if that is of the same topic.
-func (b *batch) addEvents(topic string, events []*millrace.Event) {
-	b.events -= len(events)
-	for _, e := range events {
-		b.bytes -= e.Size()
-	}
-	last := events[len(events)-1].Position
-	if n := len(b.updates); n > 0 && b.updates[n-1].Kind == millrace.UpdateEvents && b.updates[n-1].Topic == topic {
-		u := &b.updates[n-1]
-		u.Events = append(u.Events, events...)
-		u.Position = last
-		return
-	}
-	b.add(millrace.Update{Kind: millrace.UpdateEvents, Topic: topic, Position: last, Events: events})
 }

@@ -42,7 +42,8 @@ func (b *Broker) hub(topic string) *hub {
 	}
 	h := b.hubs[topic]
 	if h == nil {
-		h = &hub{broker: b, topic: topic, rule: b.log.Rule(topic)}
+		rule := b.log.Rule(topic)
+		h = &hub{broker: b, topic: topic, rule: rule, tail: newTail(rule.Class)}
 		h.ctx, h.cancel = context.WithCancel(b.ctx)
 		b.hubs[topic] = h
 		b.work.Go(h.follow)
@@ -146,11 +147,12 @@ func (h *hub) Appended(events []*millrace.Event) {
 }
 
 // add takes an event into the tail if it follows on, and starts the tail anew with it otherwise: news got lost, or come
-// out of order, or the topic was made anew. Everyone then reads the log once, which knows. h.mu is held.
+// out of order, or the topic was made anew. Everyone then reads the log once, which knows. In class ephemeral nobody can
+// tell. h.mu is held.
 func (h *hub) add(e *millrace.Event) {
 	b := h.broker
 	switch {
-	case h.head.Precedes(e):
+	case h.head.Precedes(e), h.rule.Class == millrace.ClassEphemeral:
 	case h.tail.holds(e.Position):
 		return
 	default:
@@ -204,6 +206,7 @@ type view struct {
 	head     millrace.Position
 	version  uint64
 	doubt    uint64
+	pushed   uint64            // how many events there ever were in the tail
 	events   []*millrace.Event // of the tail, that follow on the position; the receiver's slice
 }
 
@@ -218,6 +221,16 @@ func (h *hub) look(pos millrace.Position, n, bytes int) view {
 		head:     h.head,
 		version:  h.version,
 		doubt:    h.doubt,
+		pushed:   h.tail.pushed,
 		events:   h.tail.after(pos, n, bytes),
 	}
+}
+
+// listen returns up to n events, or bytes of them, that came after so many others, how many of those before them are
+// gone, and whether there are more. It is for class ephemeral.
+func (h *hub) listen(pushed uint64, n, bytes int) (events []*millrace.Event, missed uint64, more bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	events, missed = h.tail.since(pushed, n, bytes)
+	return events, missed, pushed+missed+uint64(len(events)) < h.tail.pushed
 }

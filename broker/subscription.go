@@ -6,13 +6,17 @@ import (
 	"github.com/millrace-dev/millrace"
 )
 
-// subscription is one topic of one feed: the position up to which the feed was served, and how it gets on from there.
+// subscription is one topic of one feed: the position up to which the feed was served, and how it gets on from there. Or
+// it is one pattern of a feed, which has a watch and nothing else.
 type subscription struct {
 	// Static.
-	feed  *Feed
-	hub   *hub // nil if the topic is refused outright
-	topic string
-	start millrace.Start
+	feed     *Feed
+	hub      *hub   // nil if the topic is refused outright, and for a pattern
+	watch    *watch // of a pattern; else nil
+	topic    string // or the pattern
+	start    millrace.Start
+	filter   *millrace.Filter
+	interval time.Duration // at least so long from one event to the next; 0: as they come
 
 	place int // protected by hub.mu; where it stands in hub.subs
 
@@ -23,15 +27,18 @@ type subscription struct {
 	phase    phase
 	attached bool              // the start became a position
 	detached bool              // the consumer was told so and not yet of the end
-	pos      millrace.Position // after all that was or is about to be handed out; means something once attached
+	pos      millrace.Position // after all that was handed out or passed over; means something once attached
+	heard    uint64            // in class ephemeral: how many of the hub's events were handed out or passed over
 	news     []millrace.Update // to be handed out first; at most three
-	page     []*millrace.Event // to be handed out next, from the log
+	page     []*millrace.Event // to be handed out next: from the log or, in class ephemeral, the one that waits for the rate
+	until    millrace.Position // where the page leads to
 	holds    bool              // counts among Feed.reads: a page is under way or at hand
 	from     millrace.Start    // where the read begins that is due or under way
 	version  uint64            // the hub's when the last read began
+	lost     uint64            // Page.Lost of the last read, for the next one
 	more     bool              // the last read did not reach the end of the log
-	retry    *time.Timer
-	wait     time.Duration // before the next retry
+	timer    *time.Timer       // ends phaseWaiting and phasePacing
+	wait     time.Duration     // before the next retry
 }
 
 // phase is what a subscription is about.
@@ -42,8 +49,10 @@ const (
 	phaseLive                 // takes what its hub has
 	phaseQueued               // waits for its turn to read the log
 	phaseReading              // reads the log
+	phasePaging               // hands out what it read
 	phaseWaiting              // waits to try a read again
 	phaseDue                  // has waited
+	phasePacing               // waits until its rate allows another event
 )
 
 // turn is how many events, and bytes of them, a subscription hands out before another has its turn.
@@ -66,35 +75,20 @@ func (s *subscription) advance(b *batch) {
 		}
 	}
 	s.news = nil
-	if len(s.page) > 0 {
-		n := turnOf(s.page, b)
-		b.addEvents(s.topic, s.page[:n:n])
-		s.page = s.page[n:]
-		if len(s.page) > 0 {
-			f.ready.push(s)
-			return
-		}
-		s.page = nil
-	}
-	switch s.phase {
-	case phaseNew:
+	switch {
+	case s.watch != nil:
+		s.tellMatches(b)
+	case s.phase == phaseNew:
 		s.attach(b)
-	case phaseLive:
-		f.yield(s)
+	case s.hub.rule.Class == millrace.ClassEphemeral:
+		s.listen(b)
+	case s.phase == phasePaging:
+		s.turnPage(b)
+	case s.phase == phaseLive:
 		s.proceed(b)
-	case phaseDue:
+	case s.phase == phaseDue:
 		f.read(s, s.from)
 	}
-}
-
-// turnOf returns how many of the events are handed out in one turn: at least one.
-func turnOf(events []*millrace.Event, b *batch) int {
-	n, size := 0, 0
-	for n < len(events) && n < max(1, min(turnEvents, b.events)) && (n == 0 || size < min(turnBytes, b.bytes)) {
-		size += events[n].Size()
-		n++
-	}
-	return n
 }
 
 // attach turns the start into a position, once the hub follows its topic.
@@ -106,49 +100,46 @@ func (s *subscription) attach(b *batch) {
 		s.advance(b)
 		return
 	case !v.followed:
-		if v.failure != nil && !s.detached {
-			s.detached = true
-			b.add(millrace.Update{Kind: millrace.UpdateDetached, Topic: s.topic, Position: s.start.After, Err: v.failure})
-		}
+		s.lose(b, s.start.After, v.failure)
 		return
 	}
-	switch start := s.start.In(s.hub.rule.Class); start.Kind {
-	case millrace.StartNow:
-		s.pos = v.head
-	case millrace.StartAfter:
-		s.pos = start.After
+	switch start := s.start.In(s.hub.rule.Class); {
+	case s.hub.rule.Class == millrace.ClassEphemeral:
+		lost := s.detached
+		s.settle(millrace.Position{})
+		s.heard = v.pushed
+		if lost {
+			gap := &millrace.Gap{Topic: s.topic, Cause: millrace.CauseReset}
+			s.news = append(s.news, millrace.Update{Kind: millrace.UpdateGap, Topic: s.topic, Gap: gap})
+		}
+	case start.Kind == millrace.StartNow:
+		s.settle(v.head)
+	case start.Kind == millrace.StartAfter:
+		s.settle(start.After)
+		s.lost = start.Lost
 	default:
 		s.feed.read(s, start)
 		return
 	}
 	s.phase = phaseLive
-	s.settle(s.pos)
 	s.advance(b)
+}
+
+// lose says that the source can't be reached, unless that was said already or there is no fault.
+func (s *subscription) lose(b *batch, at millrace.Position, err *millrace.Error) {
+	if err == nil || s.detached {
+		return
+	}
+	s.detached = true
+	b.add(millrace.Update{Kind: millrace.UpdateDetached, Topic: s.topic, Position: at, Err: err})
 }
 
 // settle says that the subscription stands at a position and has its source.
 func (s *subscription) settle(pos millrace.Position) {
 	s.attached, s.detached = true, false
 	s.wait = 0
+	s.pos = pos
 	s.news = append(s.news, millrace.Update{Kind: millrace.UpdateAttached, Topic: s.topic, Position: pos, Class: s.hub.rule.Class})
-}
-
-// proceed takes what follows on the position from the hub's tail. Where that has no way on, the log is read, unless the
-// position is the hub's head beyond doubt, or the log was read to its end since the hub last changed.
-func (s *subscription) proceed(b *batch) {
-	v := s.hub.look(s.pos, max(1, min(turnEvents, b.events)), min(turnBytes, b.bytes))
-	switch {
-	case len(v.events) > 0:
-		b.addEvents(s.topic, v.events)
-		s.pos = v.events[len(v.events)-1].Position
-		if s.pos != v.head || s.version < v.doubt {
-			s.feed.ready.push(s)
-		}
-	case s.pos == v.head && s.version >= v.doubt:
-	case s.version == v.version && !s.more:
-	default:
-		s.feed.read(s, millrace.After(s.pos))
-	}
 }
 
 // accept takes a page that was read.
@@ -164,10 +155,11 @@ func (s *subscription) accept(page millrace.Page) {
 	}
 	if page.Gap != nil {
 		s.news = append(s.news, millrace.Update{Kind: millrace.UpdateGap, Topic: s.topic, Position: page.Gap.Until, Gap: page.Gap})
+		s.pos = page.Gap.Until
 	}
-	s.page = page.Events
-	s.pos = page.Next
-	s.more = page.More
+	s.page, s.until = page.Events, page.Next
+	s.more, s.lost = page.More, page.Lost
+	s.phase = phasePaging
 }
 
 // detach says that the log can't be read, and sees to it that it is tried again, if that is of use.
@@ -186,12 +178,18 @@ func (s *subscription) detach(err *millrace.Error) {
 	}
 	c := &f.broker.config
 	s.wait = min(max(c.RetryAfter, 2*s.wait), c.MaxRetryAfter)
-	s.phase = phaseWaiting
-	s.retry = time.AfterFunc(jitter(s.wait), func() {
+	s.rest(jitter(s.wait), phaseWaiting, phaseDue)
+}
+
+// rest keeps the subscription in a phase for a time, and then puts it into another.
+func (s *subscription) rest(d time.Duration, in, then phase) {
+	f := s.feed
+	s.phase = in
+	s.timer = time.AfterFunc(d, func() {
 		f.mu.Lock()
 		defer f.mu.Unlock()
-		if !s.ended && s.phase == phaseWaiting {
-			s.phase = phaseDue
+		if !s.ended && s.phase == in {
+			s.phase = then
 			f.ready.push(s)
 		}
 	})

@@ -10,12 +10,25 @@ import (
 // tail is the newest events of a topic, without holes. It is protected by its hub's mu.
 type tail struct {
 	events ring.Ring[*millrace.Event]
-	bytes  int64 // what they are charged for
+	bytes  int64             // what they are charged for
+	pushed uint64            // how many events were ever added, which is what events without positions are counted by
+	newest map[string]uint64 // in class latest: the offset of each key's newest event; nil in the others
+}
+
+func newTail(c millrace.Class) tail {
+	if c == millrace.ClassLatest {
+		return tail{newest: map[string]uint64{}}
+	}
+	return tail{}
 }
 
 // push adds an event, which must follow on the newest if there is one, and returns what it is charged for.
 func (t *tail) push(e *millrace.Event) int64 {
 	t.events.Push(e)
+	t.pushed++
+	if t.newest != nil {
+		t.newest[e.Key] = e.Position.Offset
+	}
 	size := int64(e.Size())
 	t.bytes += size
 	return size
@@ -38,7 +51,11 @@ func (t *tail) expire(before time.Time) (freed int64) {
 }
 
 func (t *tail) pop() int64 {
-	size := int64(t.events.Pop().Size())
+	e := t.events.Pop()
+	if t.newest != nil && !t.superseded(e) {
+		delete(t.newest, e.Key)
+	}
+	size := int64(e.Size())
 	t.bytes -= size
 	return size
 }
@@ -48,6 +65,7 @@ func (t *tail) clear() int64 {
 	freed := t.bytes
 	t.events.Clear()
 	t.bytes = 0
+	clear(t.newest)
 	return freed
 }
 
@@ -69,13 +87,44 @@ func (t *tail) holds(p millrace.Position) bool {
 	return ok && t.events.At(i).Position == p
 }
 
+// superseded reports whether, in class latest, the tail has a newer event of the same key.
+func (t *tail) superseded(e *millrace.Event) bool { return t.newest[e.Key] != e.Position.Offset }
+
 // after returns up to n events, or bytes of them but at least one, that follow on a position; nil if the tail does not
-// have the very next one.
+// have the very next one. In class latest it leaves out those that are superseded; the newest of all never is.
 func (t *tail) after(p millrace.Position, n, bytes int) []*millrace.Event {
 	i, ok := t.index(p.Offset + 1)
 	if !ok || !p.Precedes(t.events.At(i)) {
 		return nil
 	}
+	if t.newest == nil {
+		return t.from(i, n, bytes)
+	}
+	events, size := make([]*millrace.Event, 0, min(n, t.events.Len()-i)), 0
+	for ; i < t.events.Len() && len(events) < n && (len(events) == 0 || size < bytes); i++ {
+		if e := t.events.At(i); !t.superseded(e) {
+			size += e.Size()
+			events = append(events, e)
+		}
+	}
+	return events
+}
+
+// since returns up to n events, or bytes of them but at least one, that were added after so many others, and how many of
+// those that come before them are here no more.
+func (t *tail) since(pushed uint64, n, bytes int) (events []*millrace.Event, missed uint64) {
+	oldest := t.pushed - uint64(t.events.Len())
+	if pushed < oldest {
+		missed, pushed = oldest-pushed, oldest
+	}
+	if pushed == t.pushed {
+		return nil, missed
+	}
+	return t.from(int(pushed-oldest), n, bytes), missed
+}
+
+// from returns up to n events, or bytes of them but at least one, from a place in the tail on.
+func (t *tail) from(i, n, bytes int) []*millrace.Event {
 	until, size := i, 0
 	for until < t.events.Len() && until-i < n && (until == i || size < bytes) {
 		size += t.events.At(until).Size()

@@ -72,7 +72,7 @@ func New(c Config, up Upstream, wires ...*Wire) (*Gateway, error) {
 		config: c, upstream: up, wires: wires, sealer: sealer{key: c.SealKey}, started: time.Now(), cancel: cancel,
 		topics: map[string]*topic{}, sessions: map[string]*Session{},
 	}
-	g.replays.gateway, g.replays.ctx = g, ctx
+	g.replays.gateway, g.replays.ctx, g.replays.shared = g, ctx, map[pageStart]*replay{}
 	g.replays.warned.Store(-1) // no tick yet
 	g.gate, g.drainage = newGate(g), newDrainage(g)
 	for range c.Loops {

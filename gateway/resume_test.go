@@ -150,6 +150,7 @@ func TestTrimmedEventsAreToldExactly(t *testing.T) {
 		h.settle()
 		h.cut(p)
 		h.broker.Put("a", texts(3, 10)...)
+		h.settle() // or the gateway would be told the gap too, at whatever it had taken by then
 		h.broker.Trim("a", 4)
 		q := h.resume(w, p.Cursor())
 		zero := h.connect(h.seat(w), openAt("a", millrace.After(millrace.Position{})))

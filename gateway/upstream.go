@@ -1,11 +1,7 @@
 package gateway
 
 import (
-	"container/list"
 	"context"
-	"sync"
-	"sync/atomic"
-	"time"
 
 	"github.com/millrace-dev/millrace"
 )
@@ -34,90 +30,4 @@ type Upstream interface {
 
 	// History reads a part of a topic's log, whole, or fails.
 	History(ctx context.Context, topic string, r millrace.Range) (millrace.Page, error)
-}
-
-// taker receives a page on its loop.
-type taker interface {
-	take(page millrace.Page, err error)
-}
-
-// replays reads pages from the log for those who fell behind the tails, a few at a time.
-type replays struct {
-	gateway *Gateway
-	ctx     context.Context
-
-	warned atomic.Int64 // tick of the last warning
-
-	mu      sync.Mutex
-	waiting list.List // of replay; protected by mu; bounded by the subscriptions and audiences, each of which waits at most once
-	running int       // protected by mu
-	workers sync.WaitGroup
-}
-
-type replay struct {
-	loop  *loop
-	topic string
-	start millrace.Start
-	to    taker
-}
-
-// read fetches one page and gives it to its taker on the loop. It returns what cancel takes.
-func (r *replays) read(l *loop, topic string, start millrace.Start, to taker) *list.Element {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	e := r.waiting.PushBack(replay{loop: l, topic: topic, start: start, to: to})
-	if r.running < r.gateway.config.Replays {
-		r.running++
-		r.workers.Go(r.work)
-	}
-	return e
-}
-
-// cancel takes back a read that nobody waits for any more. One that is under way goes on.
-func (r *replays) cancel(e *list.Element) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.waiting.Remove(e)
-}
-
-func (r *replays) work() {
-	for {
-		job, ok := r.next()
-		if !ok {
-			return
-		}
-		page, err := r.fetch(job)
-		if err != nil {
-			r.warn(job.topic, err)
-		}
-		job.loop.post(call(func() { job.to.take(page, err) }))
-	}
-}
-
-// replayTimeout bounds one read, so that a broker which does not answer can't hold all replays for good.
-const replayTimeout = 30 * time.Second
-
-func (r *replays) fetch(job replay) (millrace.Page, error) {
-	ctx, cancel := context.WithTimeout(r.ctx, replayTimeout)
-	defer cancel()
-	return r.gateway.upstream.History(ctx, job.topic, millrace.Range{Start: job.start, MaxBytes: r.gateway.config.BatchBytes})
-}
-
-// warn logs a failure, one of each second's: a log that is away fails everyone's reads.
-func (r *replays) warn(topic string, err error) {
-	if now := r.gateway.clock.Load(); r.ctx.Err() == nil && r.warned.Swap(now) != now {
-		r.gateway.config.Log.Warn("replay failed", "topic", topic, "error", err)
-	}
-}
-
-func (r *replays) next() (replay, bool) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	first := r.waiting.Front()
-	if first == nil || r.ctx.Err() != nil {
-		r.running--
-		return replay{}, false
-	}
-	job, ok := r.waiting.Remove(first).(replay)
-	return job, ok
 }

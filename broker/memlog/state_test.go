@@ -122,7 +122,8 @@ func checkState(t *testing.T, l broker.Log, m *stateModel, chance *rand.Rand) {
 		}
 	}
 	var got []*millrace.Event
-	start, at := millrace.After(p), millrace.Position{}
+	start := millrace.After(p)
+	var at millrace.Position
 	for first := true; ; first = false {
 		page, err := l.Read(t.Context(), "a", millrace.Range{Start: start, Limit: 1 + chance.IntN(5)})
 		if err != nil {

@@ -151,7 +151,7 @@ func (s *admin) ListTopics(ctx context.Context, r *millracev1.ListTopicsRequest)
 func (s *admin) describe(ctx context.Context, state broker.TopicState) (*millracev1.Topic, error) {
 	t := &millracev1.Topic{
 		Topic:  state.Topic,
-		Class:  millracev1.DeliveryClass_DELIVERY_CLASS_LOG,
+		Class:  wire.Class(s.broker.Rule(state.Topic).Class),
 		Head:   wire.Position(state.Head),
 		Events: uint64(state.Events),
 		Bytes:  uint64(state.Bytes),

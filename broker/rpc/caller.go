@@ -102,3 +102,20 @@ func (c *caller) allow(a millrace.Action, what, topic string) *millrace.Error {
 	}
 	return nil
 }
+
+// allowAll reports why a caller may not do something on a topic, or on all topics that a pattern covers, or nil.
+func (c *caller) allowAll(a millrace.Action, what, topic string) *millrace.Error {
+	pattern := millrace.Pattern(topic)
+	if pattern.IsTopic() {
+		return c.allow(a, what, topic)
+	}
+	if err := pattern.Validate(); err != nil {
+		return millrace.AsError(err)
+	}
+	for _, r := range c.grant.Rules {
+		if r.Actions&a == a && r.Pattern.Covers(pattern) {
+			return nil
+		}
+	}
+	return millrace.Errorf(millrace.ReasonForbidden, "the grant does not allow to %s all of %q", what, topic)
+}

@@ -30,6 +30,7 @@ type intake struct {
 type posting struct {
 	number uint32
 	event  *millracev1.NewEvent
+	tied   bool // to the one before it
 }
 
 func newIntake(c *Config) *intake {
@@ -127,14 +128,20 @@ func (s *Server) store(ctx context.Context, who *caller, session string, batch [
 	acks := make([]millrace.Ack, len(batch))
 	admitted := make([]millrace.Publish, 0, len(batch))
 	places := make([]int, 0, len(batch))
-	for i, p := range batch {
-		publish, err := who.admit(session, p.event)
-		if err != nil {
-			acks[i] = millrace.Ack{Topic: p.event.GetTopic(), Err: err}
-			continue
+	for i := 0; i < len(batch); {
+		end := i + 1
+		for end < len(batch) && batch[end].tied {
+			end++
 		}
-		admitted = append(admitted, publish)
-		places = append(places, i)
+		var err *millrace.Error
+		admitted, err = who.admitTied(admitted, session, batch[i:end])
+		for ; i < end; i++ {
+			if err != nil {
+				acks[i] = millrace.Ack{Topic: batch[i].event.GetTopic(), Err: err}
+				continue
+			}
+			places = append(places, i)
+		}
 	}
 	if len(admitted) == 0 {
 		return acks

@@ -197,7 +197,7 @@ func (l *link) order(m *millracev1.Command) (func(), error) {
 				l.call.end(millrace.Errorf(millrace.ReasonBadRequest, "alias %d is used twice", alias))
 				return
 			}
-			w.subscribe(alias, kind.Subscribe, wire.ParseStart(kind.Subscribe.GetStart()))
+			w.subscribe(alias, parseWanted(kind.Subscribe))
 		}, nil
 	case *millracev1.Command_Unsubscribe:
 		return func() { w.unsubscribe(kind.Unsubscribe.GetAlias()) }, nil

@@ -77,9 +77,9 @@ func TestSubscriptionsComeAndGoOnALink(t *testing.T) {
 	pos := l.attached(1, "a")
 	f.publish("a", 1)
 	pos = l.events(1, pos, 1)[0].Position
-	l.send(subscribe(2, "a", millrace.Start{}), subscribe(3, "chat:**", millrace.Start{}))
+	l.send(subscribe(2, "a", millrace.Start{}), subscribe(3, "chat:**:x", millrace.Start{}))
 	l.refusedWith(2, millrace.ReasonUnsupported) // one subscription of a topic at a time
-	l.refusedWith(3, millrace.ReasonUnsupported)
+	l.refusedWith(3, millrace.ReasonTopicInvalid)
 	l.send(unsubscribe(1), unsubscribe(77), subscribe(4, "a", millrace.After(pos)))
 	if at := l.attached(4, "a"); at != pos {
 		t.Errorf("attached at %v, want %v", at, pos)

@@ -34,6 +34,20 @@ func (c *caller) admit(session string, m *millracev1.NewEvent) (millrace.Publish
 	return p, nil
 }
 
+// admitTied appends to a batch the events that are to be stored as one, or none of them if one can't be.
+func (c *caller) admitTied(batch []millrace.Publish, session string, tied []posting) ([]millrace.Publish, *millrace.Error) {
+	before := len(batch)
+	for i := range tied {
+		p, err := c.admit(session, tied[i].event)
+		if err != nil {
+			return batch[:before], err
+		}
+		p.Tied = i > 0
+		batch = append(batch, p)
+	}
+	return batch, nil
+}
+
 // maxRequestEvents bounds the events of one Publish, so that the acks fit into a message that any peer takes.
 const maxRequestEvents = 4096
 
@@ -51,7 +65,10 @@ func (s *service) Publish(ctx context.Context, r *millracev1.PublishRequest) (*m
 	who := callerOf(ctx)
 	batch := make([]posting, len(r.GetEvents()))
 	for i, m := range r.GetEvents() {
-		batch[i].event = m
+		if first := r.GetEvents()[0].GetTopic(); r.GetAtomic() && m.GetTopic() != first {
+			return nil, millrace.Errorf(millrace.ReasonBadRequest, "events of topics %q and %q can't be stored as one", first, m.GetTopic())
+		}
+		batch[i] = posting{event: m, tied: r.GetAtomic() && i > 0}
 	}
 	acks := s.store(ctx, who, "", batch)
 	s.reportAcks("Publish", who, acks)

@@ -77,20 +77,20 @@ func TestASubscriptionOverridesWhereItsCursorSays(t *testing.T) {
 func TestWhatIsWrongWithOneSubscriptionLeavesTheOthers(t *testing.T) {
 	f := serve(t, rpc.Config{MaxTopics: 2})
 	s := f.subscribe(f.client(), &millracev1.SubscribeRequest{Subscriptions: []*millracev1.Subscription{
-		{Topic: "chat:*"},
+		{Topic: "chat:**:x"},
 		{Topic: "a b"},
-		{Topic: "a", Filter: `name == "x"`},
-		{Topic: "b", MaxRate: 1},
+		{Topic: "a", Filter: `name = "x"`},
+		{Topic: "b", MaxRate: -1},
 		{Topic: "c", Members: true},
 		{Topic: "$sys"},
 		{Topic: "d"},
 		{Topic: "e"},
 		{Topic: "f"},
 	}})
-	s.refusedWith(1, millrace.ReasonUnsupported)
+	s.refusedWith(1, millrace.ReasonTopicInvalid)
 	s.refusedWith(2, millrace.ReasonTopicInvalid)
-	s.refusedWith(3, millrace.ReasonUnsupported)
-	s.refusedWith(4, millrace.ReasonUnsupported)
+	s.refusedWith(3, millrace.ReasonFilterInvalid)
+	s.refusedWith(4, millrace.ReasonBadRequest)
 	s.refusedWith(5, millrace.ReasonUnsupported)
 	s.refusedWith(6, millrace.ReasonForbidden)
 	s.refusedWith(9, millrace.ReasonTooManyTopics)

@@ -1,6 +1,8 @@
 package rpc
 
 import (
+	"context"
+	"sync"
 	"sync/atomic"
 
 	"github.com/millrace-dev/millrace"
@@ -18,18 +20,21 @@ type writer struct {
 	feed    *broker.Feed
 	orders  *orders
 	session string // the stream's own, from which events may be withheld; empty if it has none
+	expands bool   // subscribes by itself to the topics of patterns, as the peer can't
 
 	subscriptions atomic.Int64 // how many there are, for operators
 
 	// Owned by the writer's goroutine.
-	topics   map[uint32]string // of each subscription, by its alias
-	aliases  map[string]uint32 // the reverse
-	held     []millrace.Update // fetched and not yet in a message
-	limited  bool              // the peer gives credit
-	credit   int64             // bytes of events that may be sent; a single event may overdraw it
-	silent   bool              // the peer says nothing more, and what it published is answered
-	out      composer          // the next message
-	afterOut []func()          // to be called once it is sent
+	topics   map[uint32]interest // the subscriptions, by their aliases
+	aliases  map[string]uint32   // of their topics and patterns
+	patterns []uint32            // aliases of those that were asked for, where the stream expands them
+	matched  uint32              // topics of patterns that were subscribed to, which number their aliases
+	held     []millrace.Update   // fetched and not yet in a message
+	limited  bool                // the peer gives credit
+	credit   int64               // bytes of events that may be sent; a single event may overdraw it
+	silent   bool                // the peer says nothing more, and what it published is answered
+	out      composer            // the next message
+	afterOut []func()            // to be called once it is sent
 }
 
 func newWriter(c *call, session string) *writer {
@@ -38,7 +43,7 @@ func newWriter(c *call, session string) *writer {
 		feed:    c.server.broker.NewFeed(),
 		orders:  newOrders(c.ctx),
 		session: session,
-		topics:  map[uint32]string{},
+		topics:  map[uint32]interest{},
 		aliases: map[string]uint32{},
 		out:     composer{buffers: &c.server.buffers},
 	}
@@ -105,7 +110,7 @@ func (w *writer) fill() {
 	c := &w.call.server.config
 	for len(w.held) > 0 && w.out.bytes < c.BatchBytes && w.out.events < c.BatchEvents {
 		u := &w.held[0]
-		alias, ok := w.aliases[u.Topic]
+		alias, ok := w.aliases[about(u)]
 		if ok && !w.tell(alias, u) {
 			return
 		}
@@ -116,6 +121,14 @@ func (w *writer) fill() {
 	}
 }
 
+// about returns the topic or pattern whose subscription an update is of.
+func about(u *millrace.Update) string {
+	if u.Kind == millrace.UpdateMatched {
+		return u.Pattern
+	}
+	return u.Topic
+}
+
 // tell puts an update of a subscription into the message, of its events as many as fit; those it removes. It reports
 // whether the peer's credit allowed to go on.
 func (w *writer) tell(alias uint32, u *millrace.Update) bool {
@@ -123,20 +136,26 @@ func (w *writer) tell(alias uint32, u *millrace.Update) bool {
 	case millrace.UpdateEvents:
 		return w.tellEvents(alias, u)
 	case millrace.UpdateAttached:
-		w.out.update(&millracev1.Update{Alias: alias, Kind: &millracev1.Update_Attached{Attached: &millracev1.Attached{
-			Topic:    u.Topic,
-			Position: wire.Position(u.Position),
-			Class:    wire.Class(u.Class),
-		}}})
+		w.out.update(&millracev1.Update{Alias: alias, Kind: &millracev1.Update_Attached{Attached: w.attached(alias, u)}})
 	case millrace.UpdateGap:
 		w.out.update(&millracev1.Update{Alias: alias, Kind: &millracev1.Update_Gap{Gap: wire.Gap(u.Gap)}})
+	case millrace.UpdateAdvanced:
+		w.advanced(alias, u.Position, u.Conflated)
 	case millrace.UpdateDetached:
 		w.out.update(&millracev1.Update{Alias: alias, Kind: &millracev1.Update_Detached{Detached: &millracev1.Detached{}}})
+	case millrace.UpdateMatched:
+		w.match(alias, u)
 	case millrace.UpdateRefused:
-		w.forget(alias)
-		w.refuse(alias, u.Err)
+		w.refused(alias, u.Err)
 	}
 	return true
+}
+
+func (w *writer) advanced(alias uint32, to millrace.Position, conflated uint64) {
+	w.out.update(&millracev1.Update{Alias: alias, Kind: &millracev1.Update_Advanced{Advanced: &millracev1.Advanced{
+		Position:  wire.Position(to),
+		Conflated: conflated,
+	}}})
 }
 
 func (w *writer) tellEvents(alias uint32, u *millrace.Update) bool {
@@ -145,7 +164,9 @@ func (w *writer) tellEvents(alias uint32, u *millrace.Update) bool {
 		for n < len(u.Events) && w.withheld(u.Events[n]) {
 			n++
 		}
-		w.out.update(&millracev1.Update{Alias: alias, Kind: &millracev1.Update_Advanced{Advanced: &millracev1.Advanced{Position: wire.Position(u.Events[n-1].Position)}}})
+		if last := u.Events[n-1].Position; !last.IsZero() {
+			w.advanced(alias, last, 0)
+		}
 		u.Events = u.Events[n:]
 		return true
 	}
@@ -175,84 +196,6 @@ func (w *writer) withheld(e *millrace.Event) bool {
 	return e.NoEcho && w.session != "" && e.Sender.Session == w.session
 }
 
-// subscribe begins a subscription. What is wrong with it is told under its alias.
-func (w *writer) subscribe(alias uint32, m *millracev1.Subscription, start millrace.Start) {
-	if err := w.check(m); err != nil {
-		w.refuse(alias, err)
-		return
-	}
-	if err := w.feed.Subscribe(millrace.Subscription{Topic: m.GetTopic(), Start: start}); err != nil {
-		w.refuse(alias, millrace.AsError(err))
-		return
-	}
-	w.topics[alias] = m.GetTopic()
-	w.aliases[m.GetTopic()] = alias
-	w.subscriptions.Store(int64(len(w.topics)))
-}
-
-func (w *writer) check(m *millracev1.Subscription) *millrace.Error {
-	topic := m.GetTopic()
-	if millrace.ValidateTopic(topic) != nil && millrace.Pattern(topic).Validate() == nil {
-		return millrace.Errorf(millrace.ReasonUnsupported, "%q is a pattern; this broker subscribes single topics only", topic)
-	}
-	if err := w.call.who().allow(millrace.ActionSubscribe, "subscribe to", topic); err != nil {
-		return err
-	}
-	switch _, taken := w.aliases[topic]; {
-	case m.GetFilter() != "":
-		return millrace.Errorf(millrace.ReasonUnsupported, "this broker has no filters")
-	case m.GetMaxRate() != 0:
-		return millrace.Errorf(millrace.ReasonUnsupported, "topic %q is of class log, which has no max_rate", topic)
-	case m.GetMembers():
-		return millrace.Errorf(millrace.ReasonUnsupported, "this broker keeps no members")
-	case taken:
-		return millrace.Errorf(millrace.ReasonUnsupported, "topic %q is subscribed on this stream already, under another alias", topic)
-	case len(w.topics) >= w.call.server.config.MaxTopics:
-		return millrace.Errorf(millrace.ReasonTooManyTopics, "a stream has at most %d topics", w.call.server.config.MaxTopics)
-	}
-	return nil
-}
-
-// unsubscribe ends a subscription, if there is one. What was fetched for it is dropped, so that it can't be taken for that
-// of a later subscription.
-func (w *writer) unsubscribe(alias uint32) {
-	topic, ok := w.topics[alias]
-	if !ok {
-		return
-	}
-	w.feed.Unsubscribe(topic)
-	w.forget(alias)
-	kept := w.held[:0]
-	for _, u := range w.held {
-		if u.Topic != topic {
-			kept = append(kept, u)
-		}
-	}
-	clear(w.held[len(kept):])
-	w.held = kept
-}
-
-func (w *writer) forget(alias uint32) {
-	delete(w.aliases, w.topics[alias])
-	delete(w.topics, alias)
-	w.subscriptions.Store(int64(len(w.topics)))
-}
-
-func (w *writer) refuse(alias uint32, err *millrace.Error) {
-	w.out.update(&millracev1.Update{Alias: alias, Kind: &millracev1.Update_Refused{Refused: wire.Error(err)}})
-}
-
-// recheck ends the subscriptions that the peer's newest grant does not cover.
-func (w *writer) recheck() {
-	who := w.call.who()
-	for alias, topic := range w.topics {
-		if err := who.allow(millrace.ActionSubscribe, "subscribe to", topic); err != nil {
-			w.unsubscribe(alias)
-			w.refuse(alias, err)
-		}
-	}
-}
-
 // answer replies to a command, if a reply is wanted.
 func (w *writer) answer(r *millracev1.Reply) {
 	if r.GetId() != 0 {
@@ -263,4 +206,72 @@ func (w *writer) answer(r *millracev1.Reply) {
 // goaway tells the peer to go on elsewhere.
 func (w *writer) goaway() {
 	w.out.update(&millracev1.Update{Kind: &millracev1.Update_Goaway{Goaway: w.call.farewell()}})
+}
+
+// orders is what other goroutines ask of a stream's writer. Asking wakes it.
+type orders struct {
+	parent context.Context //nolint:containedctx // static; the call's, which ends all waits
+
+	room chan struct{} // has an item if the writer took orders since an asker last looked
+
+	mu      sync.Mutex
+	waiting []func()           // protected by mu
+	awake   context.Context    //nolint:containedctx // protected by mu; ends when there is an order, which wakes the writer from any wait
+	wake    context.CancelFunc // protected by mu
+}
+
+// maxOrders bounds the orders of a reader that wait, and with them what one peer can have waiting that does not take its
+// answers. Those from elsewhere are bounded by what they answer.
+const maxOrders = 4
+
+func newOrders(parent context.Context) *orders {
+	o := &orders{parent: parent, room: make(chan struct{}, 1)}
+	o.awake, o.wake = context.WithCancel(parent)
+	return o
+}
+
+// ask adds an order and does not wait.
+func (o *orders) ask(f func()) {
+	o.mu.Lock()
+	o.waiting = append(o.waiting, f)
+	o.wake()
+	o.mu.Unlock()
+}
+
+// askInTurn adds an order when there is room for it. One goroutine may call it. It fails when the call ends.
+func (o *orders) askInTurn(f func()) error {
+	for {
+		o.mu.Lock()
+		if len(o.waiting) < maxOrders {
+			o.waiting = append(o.waiting, f)
+			o.wake()
+			o.mu.Unlock()
+			return nil
+		}
+		o.mu.Unlock()
+		select {
+		case <-o.room:
+		case <-o.parent.Done():
+			return context.Cause(o.parent)
+		}
+	}
+}
+
+// take returns the orders that wait and a context that ends with the next one.
+func (o *orders) take() (orders []func(), awake context.Context) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if len(o.waiting) > 0 {
+		orders, o.waiting = o.waiting, nil
+		o.awake, o.wake = context.WithCancel(o.parent)
+		signal(o.room)
+	}
+	return orders, o.awake
+}
+
+// close frees what the context of the last take holds.
+func (o *orders) close() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.wake()
 }

@@ -155,18 +155,23 @@ func (p *process) interrupt() {
 	}
 }
 
-// rss returns the process's resident memory in bytes.
-func (p *process) rss() int64 {
+// peak returns the most memory in bytes that was resident at a time since the last call, or since the start.
+func (p *process) peak() int64 {
 	p.t.Helper()
-	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/statm", p.cmd.Process.Pid))
+	proc := fmt.Sprintf("/proc/%d/", p.cmd.Process.Pid)
+	b, err := os.ReadFile(proc + "status")
 	if err != nil {
 		p.t.Fatal(err)
 	}
-	var size, resident int64
-	if _, err := fmt.Sscan(string(b), &size, &resident); err != nil {
+	var kib int64
+	_, rest, _ := strings.Cut(string(b), "VmHWM:")
+	if _, err := fmt.Sscan(rest, &kib); err != nil {
 		p.t.Fatal(err)
 	}
-	return resident * int64(os.Getpagesize())
+	if err := os.WriteFile(proc+"clear_refs", []byte("5"), 0); err != nil { // proc(5): the peak becomes what is resident now
+		p.t.Fatal(err)
+	}
+	return kib << 10
 }
 
 // split is the deployment in three processes.
