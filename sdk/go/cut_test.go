@@ -13,6 +13,7 @@ import (
 	"google.golang.org/grpc/credentials/insecure"
 
 	"github.com/millrace-dev/millrace"
+	"github.com/millrace-dev/millrace/broker"
 	"github.com/millrace-dev/millrace/broker/rpc"
 	millracev1 "github.com/millrace-dev/millrace/proto/millrace/v1"
 	sdk "github.com/millrace-dev/millrace/sdk/go"
@@ -161,7 +162,7 @@ func contents(t *testing.T, c *sdk.Client, topic string) []string {
 	return list
 }
 
-// docs/delivery.md 8.2: whatever is cut in between, an event is stored once.
+// Promise: docs/delivery.md 8.2.
 func TestAPublishWhoseAnswerIsLostIsStoredOnce(t *testing.T) {
 	behind := startBroker(t, "127.0.0.1:0", newLog(t), rpc.Config{})
 	b := stand(t, behind.target, 3)
@@ -177,7 +178,7 @@ func TestAPublishWhoseAnswerIsLostIsStoredOnce(t *testing.T) {
 	}
 }
 
-// docs/delivery.md 8.2 and 8.3: a repeat is known as such before its condition is looked at.
+// Promise: docs/delivery.md 8.2, 8.3.
 func TestAConditionalPublishWhoseAnswerIsLostIsARepeatAndNoConflict(t *testing.T) {
 	behind := startBroker(t, "127.0.0.1:0", newLog(t), rpc.Config{})
 	direct := dial(t, behind.target)
@@ -196,7 +197,7 @@ func TestAConditionalPublishWhoseAnswerIsLostIsARepeatAndNoConflict(t *testing.T
 	}
 }
 
-// docs/delivery.md 8.2: the same on a stream.
+// Promise: docs/delivery.md 8.2.
 func TestAPublisherWhoseAcksAreLostStoresEachEventOnceAndInOrder(t *testing.T) {
 	const n, cuts = 500, 4
 	behind := startBroker(t, "127.0.0.1:0", newLog(t), rpc.Config{})
@@ -228,5 +229,61 @@ func TestAPublisherWhoseAcksAreLostStoresEachEventOnceAndInOrder(t *testing.T) {
 	}
 	if got := contents(t, dial(t, behind.target), "a"); !slices.Equal(got, want) {
 		t.Errorf("stored are %d events: %v", len(got), got)
+	}
+}
+
+// Promise: docs/delivery.md 8.2, 8.4.
+func TestABatchThatIsPublishedAsOneIsStoredInOnePieceAndOnce(t *testing.T) {
+	const batches, size = 40, 3
+	behind := startBroker(t, "127.0.0.1:0", newLog(t, broker.Rule{Pattern: "**", MaxEvents: 1_000_000, MaxBytes: 1 << 30}), rpc.Config{})
+	between := stand(t, behind.target, 10)
+	c := dial(t, between.addr)
+	direct := dial(t, behind.target)
+	ctx, stop := context.WithCancel(t.Context())
+	var noise sync.WaitGroup
+	noise.Go(func() {
+		for ctx.Err() == nil {
+			mustPublish(t, direct, "a", 1)
+		}
+	})
+	for i := range batches {
+		var events []*millrace.Event
+		for range size {
+			events = append(events, &millrace.Event{Topic: "a", Name: "part", Data: fmt.Append(nil, i)})
+		}
+		acks, err := c.PublishAtomic(t.Context(), events...)
+		if err != nil || len(acks) != size {
+			t.Fatalf("acked %v, %v", acks, err)
+		}
+		for k, a := range acks {
+			if a.Position.Offset != acks[0].Position.Offset+uint64(k) {
+				t.Errorf("batch %d is stored at %v", i, acks)
+			}
+		}
+	}
+	stop()
+	noise.Wait()
+	stale := millrace.Position{Offset: 1, Mark: 1}
+	refused := []millrace.Publish{
+		{Event: &millrace.Event{Topic: "a", Name: "part", Data: []byte(`1`)}, Expect: &stale},
+		{Event: &millrace.Event{Topic: "a", Name: "part", Data: []byte(`1`)}, Tied: true},
+	}
+	if acks, err := direct.PublishBatch(t.Context(), refused); millrace.AsError(err).Reason != millrace.ReasonConflict || acks[1].Err == nil {
+		t.Errorf("a batch whose condition does not hold: %v, %v", acks, err)
+	}
+	parts := 0
+	page, err := direct.History(t.Context(), "a", millrace.Range{})
+	for ; err == nil; page, err = direct.History(t.Context(), "a", millrace.Range{Start: page.Resume()}) {
+		for _, e := range page.Events {
+			if e.Name == "part" {
+				parts++
+			}
+		}
+		if !page.More {
+			break
+		}
+	}
+	if err != nil || parts != batches*size {
+		t.Errorf("%d parts are stored, want %d: %v", parts, batches*size, err)
 	}
 }
