@@ -203,53 +203,64 @@ func TestAStateThatIsForgottenIsAResetAndThenTheNewState(t *testing.T) {
 
 // Promise: docs/delivery.md 2.1, 2.3.
 func TestAStateIsAttachedWholeWhileItChangesAtFullSpeed(t *testing.T) {
-	const keys, total, readers = 40, 20_000, 12
-	rule := broker.Rule{Class: millrace.ClassLatest, MaxEvents: total} // and marks of all of them
+	const keys, attaches, each = 40, 100, 200
+	rule := broker.Rule{Class: millrace.ClassLatest, MaxEvents: 1_000_000} // and marks of all that is published
 	b := newBroker(t, broker.Config{TailEvents: 32, BatchEvents: 16}, newLog(t, rule))
-	fillKeys(t, b, "a", keys, keys)
-	var final [keys]*millrace.Event
-	published := make(chan struct{})
+	newest := map[string]*millrace.Event{}
+	for i, e := range fillKeys(t, b, "a", keys, keys) {
+		newest[fmt.Sprint(i)] = e
+	}
+	stop := make(chan struct{})
 	var publisher sync.WaitGroup
 	publisher.Go(func() {
-		defer close(published)
-		for i := range total {
-			key := (i * i / 7) % keys
-			e := keyed("a", fmt.Sprint(key), i)
+		for i := 0; ; i++ {
+			select {
+			case <-stop:
+				return
+			default:
+			}
+			e := keyed("a", fmt.Sprint((i*i/7)%keys), i)
 			if acks, err := b.Publish(t.Context(), []millrace.Publish{{Event: e}}); err != nil || acks[0].Err != nil {
 				t.Errorf("publish: %v, %v", err, acks)
 				return
 			}
-			final[key] = e
+			newest[e.Key] = e
 		}
 	})
 	defer publisher.Wait()
-	var ledgers []*ledger
-	for i := range readers {
-		l := newLedger(t, b)
-		a := l.attach("a", millrace.Start{})
-		l.until(func() bool { return len(a.events) >= 50*i })
-		ledgers = append(ledgers, l)
+	ended := sync.OnceFunc(func() { close(stop) })
+	defer ended()
+
+	whole := func(a *account) {
+		t.Helper()
+		if len(a.gaps) > 0 || uint64(len(a.events))+a.older != a.pos.Offset-a.first.Offset || a.skipped() > 0 {
+			t.Fatalf("%d events and %d older ones of %d, gaps %v", len(a.events), a.older, a.pos.Offset-a.first.Offset, a.gaps)
+		}
 	}
-	<-published
+	var last *ledger
+	for range attaches {
+		last = newLedger(t, b)
+		a := last.attach("a", millrace.Start{})
+		last.until(func() bool { return len(a.events) >= each })
+		whole(a)
+	}
+	ended()
+	publisher.Wait()
 	head := millrace.Position{}
-	for _, e := range final {
-		if e != nil && e.Position.Offset > head.Offset {
+	for _, e := range newest {
+		if e.Position.Offset > head.Offset {
 			head = e.Position
 		}
 	}
-	for i, l := range ledgers {
-		a := l.reach("a", head)
-		if len(a.gaps) > 0 || uint64(len(a.events))+a.older != head.Offset-a.first.Offset || a.skipped() > 0 {
-			t.Fatalf("reader %d has %d events and %d older ones of %d, gaps %v", i, len(a.events), a.older, head.Offset-a.first.Offset, a.gaps)
-		}
-		state := map[string]*millrace.Event{}
-		for _, e := range a.events {
-			state[e.Key] = e
-		}
-		for key, e := range final {
-			if e != nil && state[fmt.Sprint(key)] != e {
-				t.Fatalf("reader %d has %v of key %d, want %s", i, state[fmt.Sprint(key)], key, e.Position)
-			}
+	a := last.reach("a", head)
+	whole(a)
+	state := map[string]*millrace.Event{}
+	for _, e := range a.events {
+		state[e.Key] = e
+	}
+	for key, e := range newest {
+		if state[key] != e {
+			t.Fatalf("of key %s came %v, want %s", key, state[key], e.Position)
 		}
 	}
 }
