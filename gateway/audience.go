@@ -163,9 +163,12 @@ func (a *audience) deliverTo(sub *subscription) {
 	var ok bool
 	switch {
 	case s.blocked:
-	case sub.wish != nil, s.wire.AppendLead != nil, p.sender != "" && p.sender == s.name:
+	case sub.wish != nil, p.sender != "" && p.sender == s.name:
 		a.loop.scratch = sub.appendEntries(a.loop.scratch[:0], a.pos, p.entries)
 		ok = len(a.loop.scratch) == 0 || s.offerCopy(a.loop.scratch)
+	case s.wire.AppendLead != nil:
+		a.loop.scratch = sub.appendAll(a.loop.scratch[:0], p.entries)
+		ok = s.offerCopy(a.loop.scratch)
 	default:
 		ok = s.offerShared(p.bytes(s.wireIndex, s.wire))
 	}

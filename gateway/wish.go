@@ -89,6 +89,16 @@ func (sub *subscription) appendEntries(dst []byte, at millrace.Position, entries
 	return dst
 }
 
+// appendAll appends the bytes of entries that follow on each other and are all for the session, on a wire with leads.
+func (sub *subscription) appendAll(dst []byte, entries []*entry) []byte {
+	s := sub.session
+	for _, e := range entries {
+		dst = sub.appendLead(dst)
+		dst = append(dst, e.chunk(s.wireIndex, s.wire)...)
+	}
+	return dst
+}
+
 // appendAdvanced appends what moves the peer from one position to another over events that it does not get, so many of
 // which are none of the conflated.
 func (sub *subscription) appendAdvanced(dst []byte, from, to millrace.Position, over uint64) []byte {
