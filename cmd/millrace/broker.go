@@ -20,11 +20,16 @@ Without a key it takes whoever reaches it for a trusted backend, so it then list
 reach it. With a key each caller needs a token (millrace token), and the subjects of --trusted, such as the gateways',
 may speak for others.
 
-The file can hold rules, which bound the logs of topics by pattern; the first that matches counts:
+The file can hold rules, which say by pattern how topics are kept; the first that matches counts:
 
   rules:
     - {pattern: "chat:**", max_events: 10000, max_age: 24h, max_bytes: 64MiB}
-    - {pattern: "cursor:*", max_events: 10, max_age: 1m}
+    - {pattern: "price:*", class: latest, max_events: 500}
+    - {pattern: "pointer:*", class: ephemeral}
+
+In class log, which is that of all other topics, every event is kept for a while, and each subscriber is owed each. In
+class latest it is the newest event of each key, and max_events bounds the keys. In class ephemeral nothing is kept:
+an event goes to those who are there.
 `
 
 // brokerJob is the broker in a process of its own.

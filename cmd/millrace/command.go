@@ -41,7 +41,7 @@ func commands() []command {
 		{name: "wsgateway", short: "the gateway for WebSocket", about: aboutWSGateway, job: newWSGateway},
 		{name: "ssegateway", short: "the gateway for Server-Sent Events", about: aboutSSEGateway, job: newSSEGateway},
 		{name: "publish", args: "TOPIC DATA", short: "publish an event", about: aboutPublish, minArgs: 1, maxArgs: 2, job: newPublish},
-		{name: "subscribe", args: "TOPIC…", short: "print the events of topics as they come", about: aboutSubscribe, maxArgs: -1, job: newSubscribe},
+		{name: "subscribe", args: "TOPIC…", short: "print the events of topics and patterns as they come", about: aboutSubscribe, maxArgs: -1, job: newSubscribe},
 		{name: "status", short: "show how a broker is, and which gateways it has", about: aboutStatus, job: newStatus},
 		{name: "drain", args: "PEER", short: "make a gateway send its peers elsewhere", about: aboutDrain, minArgs: 1, maxArgs: 1, job: newDrain},
 		{name: "token", short: "make a token that names a subject", about: aboutToken, job: newToken},

@@ -78,7 +78,7 @@ func TestASettingMeansTheSameInEveryCommand(t *testing.T) {
 
 func TestFaultsOfSettingsAreToldAtOnceAndNothingIsStarted(t *testing.T) {
 	config := filepath.Join(t.TempDir(), "millrace.yaml")
-	if err := os.WriteFile(config, []byte("rules:\n  - {max_age: 1h}\n  - {pattern: 'a::b'}\n  - {pattern: a, max_age: 2h, head_retention: 1h}\n"), 0o600); err != nil {
+	if err := os.WriteFile(config, []byte("rules:\n  - {max_age: 1h}\n  - {pattern: 'a::b'}\n  - {pattern: a, max_age: 2h, head_retention: 1h}\n  - {pattern: b, class: last}\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	const short = "hunter2hunter2"
@@ -91,7 +91,7 @@ func TestFaultsOfSettingsAreToldAtOnceAndNothingIsStarted(t *testing.T) {
 			args:    []string{"broker", "--listen", "0.0.0.0:7400", "--config", config, "--max-topics=0", "extra"},
 			environ: []string{"MILLRACE_TOPIC_MAX_AGE=never", "MILLRACE_ANONYMOUS=true"},
 			want: []string{
-				"--max-topics: ", "MILLRACE_TOPIC_MAX_AGE: ", config + ":3: pattern: ", "rule 1 has no pattern", "HeadRetention", "--listen: ", "--insecure-open-broker",
+				"--max-topics: ", "MILLRACE_TOPIC_MAX_AGE: ", config + ":3: pattern: ", config + ":5: class: ", "rule 1 has no pattern", "HeadRetention", "--listen: ", "--insecure-open-broker",
 			},
 		},
 		"wsgateway": {
@@ -115,6 +115,10 @@ func TestFaultsOfSettingsAreToldAtOnceAndNothingIsStarted(t *testing.T) {
 		"publish with a bad header":            {args: []string{"publish", "t", "1", "--header", "x"}, want: []string{`--header: "x"`}},
 		"publish with a gateway's setting":     {args: []string{"publish", "t", "1", "--origins", "x"}, want: []string{"--origins: this is a setting of millrace dev, millrace wsgateway, millrace ssegateway"}},
 		"subscribe with a bad start":           {args: []string{"subscribe", "t", "--start", "last=x"}, want: []string{`--start: "last=x"`}},
+		"subscribe with a bad filter":          {args: []string{"subscribe", "t", "--filter", "name = 1"}, want: []string{"--filter: filter_invalid"}},
+		"subscribe with a bad rate":            {args: []string{"subscribe", "t", "--max-rate", "2000"}, want: []string{`--max-rate: "2000"`}},
+		"publish at what is no position":       {args: []string{"publish", "t", "1", "--expect", "7"}, want: []string{`--expect: "7"`}},
+		"publish a tombstone of no key":        {args: []string{"publish", "t", "--tombstone"}, want: []string{"--tombstone: the key to delete is missing"}},
 		"subscribe with a bad cursor":          {args: []string{"subscribe", "--cursor", "x"}, want: []string{"--cursor: cursor_invalid"}},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -30,8 +30,8 @@ func (s *storage) settings() []settings.Setting {
 		{Name: "topic-max-events", Value: settings.Int(&r.MaxEvents, 1), Doc: "events kept of a topic that no rule covers"},
 		{Name: "topic-max-age", Value: settings.Duration(&r.MaxAge, time.Second), Doc: "how long they are kept"},
 		{Name: "topic-max-bytes", Value: settings.Bytes(&r.MaxBytes, 1), Doc: "memory that they may take"},
-		{Name: "rules", Value: settings.Records(s.rule), Doc: "a sequence of bounds for the topics of a pattern, of which the first that matches " +
-			"counts: pattern, max_events, max_age, max_bytes, dedup_window, dedup_ids, head_retention"},
+		{Name: "rules", Value: settings.Records(s.rule), Doc: "a sequence of classes and bounds for the topics of a pattern, of which the first that matches " +
+			"counts: pattern, class, max_events, max_age, max_bytes, dedup_window, dedup_ids, head_retention"},
 		{Name: "max-event-bytes", Value: settings.Bytes(&s.maxEventBytes, 1), Doc: "largest data of an event"},
 		{Name: "max-topics", Value: settings.Int(&s.maxTopics, 1), Doc: "topics at a time"},
 		{Name: "max-total-bytes", Value: settings.Bytes(&s.maxTotalBytes, 1), Doc: "memory that all topics together may take"},
@@ -49,8 +49,16 @@ func (s *storage) rule() []settings.Setting {
 		}
 		return nil
 	}
+	class := func(text string) error {
+		c, ok := millrace.ParseClass(text)
+		if r.Class = c; !ok || text == "" {
+			return errors.New("log, latest or ephemeral")
+		}
+		return nil
+	}
 	return []settings.Setting{
 		{Name: "pattern", Value: settings.Func(pattern, "", "")},
+		{Name: "class", Value: settings.Func(class, "", "")},
 		{Name: "max-events", Value: settings.Int(&r.MaxEvents, 1)},
 		{Name: "max-age", Value: settings.Duration(&r.MaxAge, time.Second)},
 		{Name: "max-bytes", Value: settings.Bytes(&r.MaxBytes, 1)},

@@ -16,11 +16,17 @@ import (
 )
 
 const aboutSubscribe = `Prints each event of the topics as one line of JSON, as it comes, with its position and with the cursor that resumes
-behind it. What can't be had is a line of its own: {"gap":…}.
+behind it. A pattern is all topics that it covers, those too that are born later: * stands for one segment of a name,
+and ** at the end for one or more.
 
   millrace subscribe chat:1 chat:2
   millrace subscribe chat:1 --start last=10 --count 10
+  millrace subscribe 'orders:*' --filter 'name in ("paid","shipped") && header.region ^= "eu-"'
+  millrace subscribe 'price:**' --max-rate 2
   millrace subscribe --cursor 42-1311768467463790320-chat:1
+
+What can't be had is a line of its own, {"gap":…}: the events between two positions, or in class ephemeral their number.
+In class latest older events of a key may be left out, which {"conflated":…} counts before the event that follows.
 `
 
 // subscribeJob prints events.
@@ -28,6 +34,10 @@ type subscribeJob struct {
 	upstream upstream
 	start    millrace.Start
 	cursor   string
+	filter   string
+	filtered bool // there is a filter, if only an empty one
+	rate     float64
+	rated    bool
 	count    int
 }
 
@@ -36,10 +46,18 @@ func newSubscribe() job { return &subscribeJob{upstream: newUpstream()} }
 func (j *subscribeJob) settings() []settings.Setting {
 	return append(j.upstream.settings(), []settings.Setting{
 		{
-			Name: "start", Value: settings.Func(j.parseStart, "now|earliest|last=N|since=TIME", "now"), FlagOnly: true,
+			Name: "start", Value: settings.Func(j.parseStart, "now|earliest|last=N|since=TIME", "now or, in class latest, the state"), FlagOnly: true,
 			Doc: "where to begin in topics that the cursor does not have; TIME is such as 2006-01-02T15:04:05Z, or 10m for ten minutes ago",
 		},
 		{Name: "cursor", Value: settings.Text(&j.cursor, "CURSOR"), Doc: "resume behind it, in all of its topics", FlagOnly: true},
+		{
+			Name: "filter", Value: settings.Text(&j.filter, "FILTER"), FlagOnly: true,
+			Doc: "print only the events that it chooses by name, key, content_type, subject or header.NAME, with ==, !=, ^= (begins with), <, <=, >, >= and in, joined by &&, || and !",
+		},
+		{
+			Name: "max-rate", Value: settings.Func(j.parseRate, "N", ""), FlagOnly: true,
+			Doc: "at most so many events a second of a topic, newer ones in place of older ones, from 0.001 to 1000; not for class log, which owes every event",
+		},
 		{Name: "count", Value: settings.Int(&j.count, 0), Doc: "end after so many events; 0 is never", FlagOnly: true},
 	}...)
 }
@@ -73,8 +91,21 @@ func (j *subscribeJob) parseStart(text string) error {
 	return nil
 }
 
+func (j *subscribeJob) parseRate(text string) error {
+	rate, err := strconv.ParseFloat(text, 64)
+	if err != nil || millrace.ValidateMaxRate(rate) != nil {
+		return errors.New("a number from 0.001 to 1000, or 0 for no limit")
+	}
+	j.rate = rate
+	return nil
+}
+
 func (j *subscribeJob) check(t *settings.Table) error {
 	faults := []error{j.upstream.check(t)}
+	j.filtered, j.rated = t.Told("filter"), t.Told("max-rate")
+	if _, err := millrace.ParseFilter(j.filter); err != nil {
+		faults = append(faults, fmt.Errorf("--filter: %w", err))
+	}
 	if j.cursor != "" {
 		if _, err := millrace.ParseCursor(j.cursor); err != nil {
 			faults = append(faults, fmt.Errorf("--cursor: %w", err))
@@ -95,6 +126,12 @@ func (j *subscribeJob) run(ctx context.Context, args []string, std streams) erro
 	request := []sdk.SubscribeOption{sdk.Resume(j.cursor)}
 	if topics := j.fresh(args); len(topics) > 0 {
 		request = append(request, sdk.TopicsFrom(j.start, topics...))
+	}
+	if j.filtered {
+		request = append(request, sdk.WithFilter(j.filter))
+	}
+	if j.rated {
+		request = append(request, sdk.MaxRate(j.rate))
 	}
 	sub, err := client.Subscribe(ctx, request...)
 	if err != nil {
@@ -124,6 +161,7 @@ func (j *subscribeJob) fresh(args []string) []string {
 func (j *subscribeJob) print(ctx context.Context, sub *sdk.Subscription, out io.Writer) error {
 	lines := json.NewEncoder(out)
 	lines.SetEscapeHTML(false)
+	conflated := map[string]uint64{} // as printed, by topic
 	printed := 0
 	for e, err := range sub.All(ctx) {
 		var line any
@@ -135,6 +173,12 @@ func (j *subscribeJob) print(ctx context.Context, sub *sdk.Subscription, out io.
 			}
 			return err
 		} else {
+			if n := sub.Conflated(e.Topic); n > conflated[e.Topic] {
+				if err := lines.Encode(conflatedLine{Conflated: conflation{Topic: e.Topic, Count: n - conflated[e.Topic]}}); err != nil {
+					return fmt.Errorf("print conflation: %w", err)
+				}
+				conflated[e.Topic] = n
+			}
 			printed++
 			line = lineOf(e, sub.Cursor())
 		}
@@ -146,77 +190,4 @@ func (j *subscribeJob) print(ctx context.Context, sub *sdk.Subscription, out io.
 		}
 	}
 	return nil
-}
-
-// eventLine is an event as subscribe prints it: the fields of the client protocol's event frame, and the cursor.
-type eventLine struct {
-	Topic       string          `json:"topic"`
-	Position    position        `json:"position"`
-	ID          string          `json:"id,omitempty"`
-	Name        string          `json:"name,omitempty"`
-	Key         string          `json:"key,omitempty"`
-	ContentType string          `json:"contentType,omitempty"`
-	Headers     []header        `json:"headers,omitempty"`
-	Sender      *sender         `json:"sender,omitempty"`
-	TimeMs      string          `json:"timeMs"`
-	Data        json.RawMessage `json:"data,omitempty"`
-	Text        *string         `json:"text,omitempty"`
-	Binary      []byte          `json:"binary,omitempty"`
-	Cursor      string          `json:"cursor"`
-}
-
-type gapLine struct {
-	Gap    gap    `json:"gap"`
-	Cursor string `json:"cursor"`
-}
-
-type gap struct {
-	Topic string   `json:"topic"`
-	After position `json:"after"`
-	Until position `json:"until"`
-	Cause string   `json:"cause"`
-}
-
-// position has its numbers as text, as in the client protocol: JavaScript's numbers end at 53 bits.
-type position struct {
-	Offset uint64 `json:"offset,string"`
-	Mark   uint64 `json:"mark,string"`
-}
-
-type header struct {
-	Name  string `json:"name"`
-	Value string `json:"value"`
-}
-
-type sender struct {
-	Session string `json:"session,omitempty"`
-	Subject string `json:"subject,omitempty"`
-}
-
-func wireGap(g *millrace.Gap) gap {
-	return gap{Topic: g.Topic, After: position(g.After), Until: position(g.Until), Cause: g.Cause.String()}
-}
-
-func lineOf(e *millrace.Event, cursor string) eventLine {
-	line := eventLine{
-		Topic: e.Topic, Position: position(e.Position), ID: e.ID, Name: e.Name, Key: e.Key, ContentType: e.ContentType,
-		TimeMs: strconv.FormatInt(e.Time.UnixMilli(), 10), Cursor: cursor,
-	}
-	for _, h := range e.Headers {
-		line.Headers = append(line.Headers, header(h))
-	}
-	if e.Sender != (millrace.Sender{}) {
-		s := sender(e.Sender)
-		line.Sender = &s
-	}
-	switch millrace.PayloadOf(e.ContentType) {
-	case millrace.PayloadJSON:
-		line.Data = e.Data
-	case millrace.PayloadText:
-		text := string(e.Data)
-		line.Text = &text
-	case millrace.PayloadBinary:
-		line.Binary = e.Data
-	}
-	return line
 }

@@ -367,7 +367,7 @@ func TestHistoryIsReadPageByPageInBothDirections(t *testing.T) {
 			if !page.More {
 				break
 			}
-			r.Start = millrace.After(page.Next)
+			r.Start = page.Resume()
 		}
 		if backward {
 			slices.Reverse(got)

@@ -1,8 +1,8 @@
 // Package sdk is how a backend, a bot or a gateway speaks to a Millrace broker over gRPC.
 //
 // A [Client] publishes, subscribes and reads history. A [Publisher] is a stream of publishes for those who have many. A
-// [Subscription] is the events of a few topics, in order, with every hole told as a gap. A [Link] is subscriptions that
-// come and go, as a gateway has them.
+// [Subscription] is the events of topics and patterns, in order, with every hole told as a gap. A [Link] is subscriptions
+// that come and go, as a gateway has them.
 //
 // Everything comes back by itself: whatever is cut off is opened anew after a wait (see [Backoff]), with the positions
 // that it had reached. What a server sends is checked by position before it is passed on. An event that does not follow
@@ -167,7 +167,8 @@ func (c *Client) acquire() (*connection, error) {
 	return c.connection, nil
 }
 
-// release gives a use back. A channel that failed is not kept, so that it does not try again before its time.
+// release gives a use back. A channel that nobody uses is only kept if it is connected, so that one that failed does not
+// try again before its time: gRPC fails its calls a moment before it says so of the channel.
 func (c *Client) release(conn *connection) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -175,7 +176,7 @@ func (c *Client) release(conn *connection) {
 	switch {
 	case conn.retired:
 		c.retire(conn)
-	case conn.uses == 0 && conn.failed():
+	case conn.uses == 0 && conn.channel.GetState() != connectivity.Ready:
 		c.connection = nil
 		c.retire(conn)
 	}

@@ -62,7 +62,7 @@ type Track struct{ t *track }
 
 // NewTrack returns a topic that stands at a position.
 func NewTrack(topic string, at millrace.Position) Track {
-	return Track{&track{topic: topic, attached: true, position: at}}
+	return Track{newTrack(millrace.Subscription{Topic: topic, Start: millrace.After(at)})}
 }
 
 // Receive takes an update and returns how many the application is told.

@@ -107,6 +107,41 @@ func gap(alias uint32, after, until millrace.Position, cause string) *millracev1
 	return &millracev1.Update{Alias: alias, Kind: &millracev1.Update_Gap{Gap: &millracev1.Gap{After: wire.Position(after), Until: wire.Position(until), Cause: cause}}}
 }
 
+func advanced(alias uint32, to millrace.Position, conflated uint64) *millracev1.Update {
+	return &millracev1.Update{Alias: alias, Kind: &millracev1.Update_Advanced{Advanced: &millracev1.Advanced{Position: wire.Position(to), Conflated: conflated}}}
+}
+
+// ephemeral is a topic of that class, attached.
+func ephemeral(alias uint32, topic string) *millracev1.Update {
+	return &millracev1.Update{Alias: alias, Kind: &millracev1.Update_Attached{Attached: &millracev1.Attached{Topic: topic, Class: wire.Class(millrace.ClassEphemeral)}}}
+}
+
+// passing is an event of class ephemeral.
+func passing(alias uint32) *millracev1.Update {
+	return &millracev1.Update{Alias: alias, Kind: &millracev1.Update_Events{Events: &millracev1.EventBatch{Events: []*millracev1.Event{{Data: []byte("1")}}}}}
+}
+
+func counted(alias uint32, count uint64) *millracev1.Update {
+	return &millracev1.Update{Alias: alias, Kind: &millracev1.Update_Gap{Gap: &millracev1.Gap{Cause: "slow", Count: count}}}
+}
+
+// watching is a pattern, attached.
+func watching(alias uint32, pattern string) *millracev1.Update {
+	return &millracev1.Update{Alias: alias, Kind: &millracev1.Update_Attached{Attached: &millracev1.Attached{Topic: pattern, Pattern: true}}}
+}
+
+// brought is a topic that a pattern of a Subscribe stream brings, attached.
+func brought(alias, pattern uint32, topic string, p millrace.Position) *millracev1.Update {
+	u := attached(alias, topic, p)
+	u.GetAttached().PatternAlias = pattern
+	return u
+}
+
+// matched is a topic that a pattern of a link covers.
+func matched(alias uint32, topic string, head millrace.Position) *millracev1.Update {
+	return &millracev1.Update{Alias: alias, Kind: &millracev1.Update_Matched{Matched: &millracev1.Matched{Topic: topic, Position: wire.Position(head)}}}
+}
+
 func refused(alias uint32, reason string) *millracev1.Update {
 	return &millracev1.Update{Alias: alias, Kind: &millracev1.Update_Refused{Refused: &millracev1.Error{Reason: reason}}}
 }

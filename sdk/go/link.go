@@ -32,7 +32,7 @@ type Link struct {
 	done    chan struct{} // closed when nothing runs any more
 
 	mu     sync.Mutex
-	topics map[string]*track // protected by mu, as are the tracks
+	topics map[string]*track // protected by mu, as are the tracks; patterns among them
 	stream *linkStream       // protected by mu; the one at hand, nil while there is none
 }
 
@@ -86,10 +86,13 @@ func (l *Link) Close() {
 // Status returns how the link stands, and why.
 func (l *Link) Status() Status { return l.driver.status() }
 
-// Subscribe asks for a topic and returns at once; what comes of it arrives through Next. It fails with ReasonConflict if
-// the topic is subscribed already, and if the link is closed.
+// Subscribe asks for a topic or a pattern and returns at once; what comes of it arrives through Next. It fails with
+// ReasonConflict if it is subscribed already, and if the link is closed.
+//
+// Of a pattern come the topics that it covers, each once: what is wanted of these is to be subscribed. A topic that was
+// born while the broker was out of reach is told with the zero position, as one that is born now.
 func (l *Link) Subscribe(want millrace.Subscription) error {
-	topic, start := want.Topic, want.Start
+	topic := want.Topic
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.ctx.Err() != nil {
@@ -98,10 +101,7 @@ func (l *Link) Subscribe(want millrace.Subscription) error {
 	if l.topics[topic] != nil {
 		return millrace.Errorf(millrace.ReasonConflict, "topic %q is subscribed already", topic)
 	}
-	t := &track{topic: topic, start: start}
-	if start.Kind == millrace.StartAfter {
-		t.attached, t.position = true, start.After
-	}
+	t := newTrack(want)
 	l.topics[topic] = t
 	if !utf8.ValidString(topic) {
 		// It can't be put into a message: the stream would end with it, and so would the next.
@@ -115,8 +115,8 @@ func (l *Link) Subscribe(want millrace.Subscription) error {
 	return nil
 }
 
-// Unsubscribe ends the subscription to a topic; a topic that is not subscribed is left alone. A call of Next that begins
-// after Unsubscribe has returned tells nothing of it: what that tells of the topic is of a later Subscribe.
+// Unsubscribe ends the subscription to a topic or pattern; one that is not subscribed is left alone. A call of Next that
+// begins after Unsubscribe has returned tells nothing of it: what that tells of the topic is of a later Subscribe.
 func (l *Link) Unsubscribe(topic string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -133,7 +133,7 @@ func (l *Link) Unsubscribe(topic string) {
 // forget lets go of a track. l.mu is held.
 func (l *Link) forget(t *track) {
 	t.ended = true
-	delete(l.topics, t.topic)
+	delete(l.topics, t.want.Topic)
 }
 
 // Next returns the updates that have come, at least one, in order for each topic. It waits for the first until ctx ends.
@@ -158,7 +158,7 @@ func (l *Link) current(items []item) []millrace.Update {
 	for i := range items {
 		t := items[i].track
 		switch u := items[i].update; {
-		case t.ended, u.Kind == updateAdvanced:
+		case t.ended:
 		case u.Kind == millrace.UpdateRefused:
 			l.forget(t)
 			updates = append(updates, u)

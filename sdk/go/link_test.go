@@ -129,11 +129,18 @@ func phrase(u millrace.Update) []string {
 		}
 		return words
 	case millrace.UpdateGap:
+		if u.Gap.Count > 0 {
+			return []string{fmt.Sprintf("%s lost %d", u.Gap.Topic, u.Gap.Count)}
+		}
 		return []string{fmt.Sprintf("%s gap %d-%d %s", u.Gap.Topic, u.Gap.After.Offset, u.Gap.Until.Offset, u.Gap.Cause)}
 	case millrace.UpdateDetached:
 		return []string{u.Topic + " detached"}
 	case millrace.UpdateRefused:
 		return []string{u.Topic + " refused " + string(u.Err.Reason)}
+	case millrace.UpdateAdvanced:
+		return []string{fmt.Sprintf("%s on to %d, %d conflated", u.Topic, u.Position.Offset, u.Conflated)}
+	case millrace.UpdateMatched:
+		return []string{fmt.Sprintf("%s brings %s at %d", u.Pattern, u.Topic, u.Position.Offset)}
 	}
 	return []string{fmt.Sprint(u)}
 }

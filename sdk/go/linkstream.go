@@ -143,7 +143,7 @@ func (s *linkStream) take(updates []*millracev1.Update) {
 		}
 		var err *millrace.Error
 		if items, err = t.receive(items, u); err != nil {
-			l.client.config.log.Warn("a topic is subscribed anew", "topic", t.topic, "reason", err.Error())
+			l.client.config.log.Warn("a topic is subscribed anew", "topic", t.want.Topic, "reason", err.Error())
 			s.unsubscribe(t)
 			s.repair(t, err)
 		}
@@ -260,9 +260,7 @@ func (s *linkStream) commands() (commands []*millracev1.Command, due time.Time) 
 		s.last++
 		t.alias = s.last
 		s.aliases[t.alias] = t
-		commands = append(commands, &millracev1.Command{Kind: &millracev1.Command_Subscribe{Subscribe: &millracev1.Subscription{
-			Alias: t.alias, Topic: t.topic, Start: wire.Start(t.resume()),
-		}}})
+		commands = append(commands, &millracev1.Command{Kind: &millracev1.Command_Subscribe{Subscribe: t.request(t.alias)}})
 	}
 	return commands, due
 }

@@ -6,12 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"strings"
 	"time"
 
 	"google.golang.org/grpc"
-
-	"github.com/millrace-dev/millrace"
 )
 
 // TokenSource returns the token to come with, "" for none. It is asked before every try, so that a stream that was cut
@@ -89,101 +86,4 @@ func (c *config) validate() error {
 		faults = append(faults, errors.New("logger is nil"))
 	}
 	return errors.Join(faults...)
-}
-
-// SubscribeOption adds topics to a subscription, or says where they begin.
-type SubscribeOption func(*request)
-
-// Topics subscribes to topics: from where a cursor of Resume has them, and else from now on.
-func Topics(names ...string) SubscribeOption {
-	return func(r *request) {
-		for _, name := range names {
-			r.add(name, nil)
-		}
-	}
-}
-
-// TopicsFrom subscribes to topics from a start on, whatever a cursor of Resume says of them.
-func TopicsFrom(start millrace.Start, names ...string) SubscribeOption {
-	return func(r *request) {
-		for _, name := range names {
-			r.add(name, &start)
-		}
-	}
-}
-
-// Resume subscribes to the topics of a cursor, each from its position. The cursor may come from any door of Millrace;
-// an empty one has no topics. That of a subscription may have more topics than the doors of a gateway take in one.
-func Resume(cursor string) SubscribeOption {
-	return func(r *request) {
-		if cursor == "" {
-			return
-		}
-		// Piece by piece: it is not sent anywhere, so what bounds a cursor in a header or URL does not bound this one.
-		for item := range strings.SplitSeq(cursor, ",") {
-			c, err := millrace.ParseCursor(item)
-			if err != nil {
-				r.faults = append(r.faults, err)
-				return
-			}
-			for _, p := range c.Pieces {
-				r.add(p.Topic, nil)
-				delete(r.held, p.Topic)
-				if p.Attached {
-					r.held[p.Topic] = p.Position
-				}
-			}
-		}
-	}
-}
-
-// request is the topics of a subscription in the order in which they were named.
-type request struct {
-	names  []string
-	starts map[string]*millrace.Start // nil: not said
-	held   map[string]millrace.Position
-	faults []error
-}
-
-func (r *request) add(name string, start *millrace.Start) {
-	before, known := r.starts[name]
-	if !known {
-		if err := millrace.ValidateTopic(name); err != nil {
-			r.faults = append(r.faults, err)
-		}
-		r.names = append(r.names, name)
-	}
-	if start == nil {
-		start = before
-	}
-	r.starts[name] = start
-}
-
-// tracksOf returns what the options ask for. The error is every fault of it; each is a *millrace.Error.
-func tracksOf(opts []SubscribeOption) ([]*track, error) {
-	r := request{starts: map[string]*millrace.Start{}, held: map[string]millrace.Position{}}
-	for _, o := range opts {
-		o(&r)
-	}
-	if len(r.names) == 0 && len(r.faults) == 0 {
-		r.faults = append(r.faults, millrace.Errorf(millrace.ReasonBadRequest, "a subscription needs a topic"))
-	}
-	if len(r.faults) > 0 {
-		return nil, errors.Join(r.faults...)
-	}
-	tracks := make([]*track, 0, len(r.names))
-	for _, name := range r.names {
-		t := &track{topic: name}
-		position, held := r.held[name]
-		switch start := r.starts[name]; {
-		case start != nil && start.Kind == millrace.StartAfter:
-			t.attached, t.position = true, start.After
-		case start != nil:
-			t.start = *start
-		case held:
-			t.attached, t.position = true, position
-		}
-		tracks = append(tracks, t)
-	}
-	return tracks, nil
 }

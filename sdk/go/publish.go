@@ -25,12 +25,26 @@ func (c *Client) Publish(ctx context.Context, events ...*millrace.Event) ([]mill
 	return c.PublishBatch(ctx, batch)
 }
 
-// PublishBatch is Publish with what else can be said of each event, as a condition.
+// PublishAtomic stores events of one topic one right after the other, or none of them. It is otherwise as Publish: tried
+// again, they are stored once. If they are refused each ack has the reason, and it is the error.
+func (c *Client) PublishAtomic(ctx context.Context, events ...*millrace.Event) ([]millrace.Ack, error) {
+	batch := make([]millrace.Publish, len(events))
+	for i, e := range events {
+		batch[i] = millrace.Publish{Event: e, Tied: i > 0}
+	}
+	return c.PublishBatch(ctx, batch)
+}
+
+// PublishBatch is Publish with what else can be said of each event, as a condition. Its events may be tied, all of them
+// or none.
 func (c *Client) PublishBatch(ctx context.Context, batch []millrace.Publish) ([]millrace.Ack, error) {
 	mintIDs(batch)
 	acks, err := c.publish(ctx, batch, c.retry)
-	if err != nil {
+	switch {
+	case err != nil:
 		return nil, err
+	case atomic(batch) && acks[0].Err != nil:
+		return acks, acks[0].Err
 	}
 	var refusals []error
 	for _, a := range acks {
@@ -48,6 +62,9 @@ func mintIDs(batch []millrace.Publish) {
 		}
 	}
 }
+
+// atomic reports whether the events of a batch are tied together.
+func atomic(batch []millrace.Publish) bool { return len(batch) > 1 && batch[1].Tied }
 
 // caller makes a call, once or until it succeeds.
 type caller func(ctx context.Context, call func(context.Context, millracev1.BrokerServiceClient) error) error
@@ -68,19 +85,31 @@ func sendable(p millrace.Publish) *millrace.Error {
 	return nil
 }
 
-// publish publishes a batch. Events that can't be sent are refused alone.
+// publish publishes a batch. Events that can't be sent are refused alone, or with those that they are tied to.
 func (c *Client) publish(ctx context.Context, batch []millrace.Publish, by caller) ([]millrace.Ack, error) {
 	if len(batch) == 0 {
 		return nil, millrace.Errorf(millrace.ReasonBadRequest, "there are no events to publish")
 	}
 	acks := make([]millrace.Ack, len(batch))
 	good := make([]millrace.Publish, 0, len(batch))
+	var bad *millrace.Error
 	for i, p := range batch {
+		if p.Tied != (i > 0 && atomic(batch)) {
+			return nil, millrace.Errorf(millrace.ReasonBadRequest, "event %d of %d: all events of a batch are tied to the one before, or none", i+1, len(batch))
+		}
 		if acks[i] = (millrace.Ack{Topic: p.Event.Topic, Err: sendable(p)}); acks[i].Err == nil {
 			good = append(good, p)
+		} else if bad == nil {
+			bad = acks[i].Err
 		}
 	}
-	if len(good) == 0 {
+	switch {
+	case bad != nil && atomic(batch):
+		for i := range acks {
+			acks[i].Err = bad
+		}
+		return acks, nil
+	case len(good) == 0:
 		return acks, nil
 	}
 	answers, err := c.send(ctx, good, by)
@@ -97,7 +126,7 @@ func (c *Client) publish(ctx context.Context, batch []millrace.Publish, by calle
 
 // send sends a batch. That each of its events failed as unavailable is a failure of the call, to be tried again as such.
 func (c *Client) send(ctx context.Context, batch []millrace.Publish, by caller) ([]millrace.Ack, error) {
-	request := &millracev1.PublishRequest{Events: wire.NewEvents(batch)}
+	request := &millracev1.PublishRequest{Events: wire.NewEvents(batch), Atomic: atomic(batch)}
 	var acks []millrace.Ack
 	err := by(ctx, func(ctx context.Context, broker millracev1.BrokerServiceClient) error {
 		response, err := broker.Publish(ctx, request)

@@ -99,8 +99,12 @@ func (c *Client) Publisher() (*Publisher, error) {
 }
 
 // Publish sends an event, of which it takes ownership; one without an id is given one. It waits while too many are on
-// their way, until ctx ends. The answer is in the Pending. The error says that the event was not sent.
+// their way, until ctx ends. The answer is in the Pending. The error says that the event was not sent. A stream stores each
+// event alone, so none can be tied to the one before.
 func (p *Publisher) Publish(ctx context.Context, publish millrace.Publish) (*Pending, error) {
+	if publish.Tied {
+		return nil, millrace.Errorf(millrace.ReasonBadRequest, "on a stream no event is tied to the one before; PublishBatch can do that")
+	}
 	if err := sendable(publish); err != nil {
 		return nil, err
 	}

@@ -39,8 +39,9 @@ func (s *Subscription) read(ctx context.Context) error {
 	defer r.stop()
 	request := &millracev1.SubscribeRequest{}
 	for i, t := range s.tracks {
-		r.aliases[uint32(i+1)] = t
-		request.Subscriptions = append(request.Subscriptions, &millracev1.Subscription{Topic: t.topic, Start: wire.Start(t.resume())})
+		t.alias = uint32(i + 1)
+		r.aliases[t.alias] = t
+		request.Subscriptions = append(request.Subscriptions, t.request(t.alias))
 	}
 	stream, err := broker.Subscribe(ctx, request)
 	if err != nil {
@@ -61,7 +62,7 @@ func (s *Subscription) read(ctx context.Context) error {
 // reader takes what comes on one Subscribe stream.
 type reader struct {
 	subscription *Subscription
-	aliases      map[uint32]*track // the broker numbers the topics in the order of the request
+	aliases      map[uint32]*track // what was asked for, in the order of the request, and then what patterns brought
 	cancel       context.CancelCauseFunc
 	live         bool
 	move         *time.Timer
@@ -89,10 +90,8 @@ func (r *reader) receive(updates []*millracev1.Update) error {
 			r.move = time.AfterFunc(time.Until(act.at), func() { r.cancel(errMoved) })
 			continue
 		}
-		if t := r.track(u); t != nil {
-			if items, err = r.take(items, t, u); err != nil {
-				break
-			}
+		if items, err = r.take(items, u); err != nil {
+			break
 		}
 	}
 	s.queue.put(items)
@@ -100,35 +99,76 @@ func (r *reader) receive(updates []*millracev1.Update) error {
 }
 
 // track returns the topic that an update is about; nil if it is none of ours.
-func (r *reader) track(u *millracev1.Update) *track {
-	if a := u.GetAttached(); a != nil {
-		i := slices.IndexFunc(r.subscription.tracks, func(t *track) bool { return t.topic == a.GetTopic() })
-		if i < 0 {
-			return nil
-		}
-		r.aliases[u.GetAlias()] = r.subscription.tracks[i]
+func (r *reader) track(u *millracev1.Update) (*track, *millrace.Error) {
+	a := u.GetAttached()
+	t := r.aliases[u.GetAlias()]
+	switch {
+	case a == nil:
+		return t, nil
+	case t != nil && a.GetTopic() == t.want.Topic:
+		return t, nil
+	case t == nil && a.GetPatternAlias() != 0:
+		return r.match(u.GetAlias(), a)
 	}
-	return r.aliases[u.GetAlias()]
+	return nil, nil
 }
 
-func (r *reader) take(items []item, t *track, u *millracev1.Update) ([]item, error) {
+// match takes up a topic that a pattern brought. One that was asked for, or that another pattern brought before, comes
+// under that alias; whatever comes of it under this one is passed over.
+func (r *reader) match(alias uint32, a *millracev1.Attached) (*track, *millrace.Error) {
 	s := r.subscription
+	pattern := r.aliases[a.GetPatternAlias()]
+	topic := a.GetTopic()
+	switch {
+	case pattern == nil || s.topics[topic] != nil:
+		return nil, nil
+	case !pattern.pattern || !pattern.covers(topic):
+		return nil, fault("the broker attached %.64q by %s", topic, pattern.want.Topic)
+	}
+	t := newTrack(millrace.Subscription{Topic: topic, Filter: pattern.want.Filter, MaxRate: pattern.want.MaxRate})
+	t.alias, t.matched = alias, true
+	s.tracks = append(s.tracks, t)
+	s.topics[topic] = t
+	r.aliases[alias] = t
+	return t, nil
+}
+
+func (r *reader) take(items []item, u *millracev1.Update) ([]item, error) {
+	s := r.subscription
+	t, err := r.track(u)
+	switch {
+	case err != nil:
+		return items, err
+	case t == nil:
+		return items, nil
+	}
 	refusal := wire.ParseError(u.GetRefused())
 	switch {
 	case refusal == nil:
-		items, err := t.receive(items, u)
-		if err != nil {
-			return items, err
-		}
-		return items, nil
+		return r.tell(t, items, u)
 	case refusal.Reason.Outcome().Retryable:
 		return items, refusal
 	}
 	s.tracks = slices.DeleteFunc(s.tracks, func(other *track) bool { return other == t })
-	delete(r.aliases, u.GetAlias())
+	delete(s.topics, t.want.Topic)
+	delete(r.aliases, t.alias)
 	items = t.tell(items, millrace.Update{Kind: millrace.UpdateRefused, Err: refusal})
 	if len(s.tracks) == 0 {
 		return items, refusal
+	}
+	return items, nil
+}
+
+// tell takes what is news of a topic. One of class ephemeral that is attached again may have missed events in between.
+func (r *reader) tell(t *track, items []item, u *millracev1.Update) ([]item, error) {
+	missed := t.passed && u.GetAttached() != nil
+	items, err := t.receive(items, u)
+	if err != nil {
+		return items, err
+	}
+	if missed && t.passed {
+		gap := &millrace.Gap{Topic: t.want.Topic, Cause: millrace.CauseReset}
+		items = t.tell(items, millrace.Update{Kind: millrace.UpdateGap, Gap: gap})
 	}
 	return items, nil
 }

@@ -56,7 +56,41 @@ func resume(ctx context.Context, client *sdk.Client, cursor string, reload func(
 	return nil
 }
 
-var _, _ = hello, resume
+func watch(ctx context.Context, client *sdk.Client) error {
+	sub, err := client.Subscribe(ctx, sdk.Topics("orders:*"), sdk.WithFilter(`name == "paid" && header.region ^= "eu-"`))
+	if err != nil {
+		return err
+	}
+	prices := map[string][]byte{}
+	for event, err := range sub.All(ctx) {
+		switch _, gap := errors.AsType[*sdk.GapError](err); {
+		case gap:
+			clear(prices) // the state begins anew
+		case err != nil:
+			return err
+		case event.Tombstone:
+			delete(prices, event.Key)
+		default:
+			prices[event.Key] = event.Data
+		}
+	}
+	return nil
+}
+
+func together(ctx context.Context, client *sdk.Client, debit, credit, next *millrace.Event, reconsider func() error) error {
+	acks, err := client.PublishAtomic(ctx, debit, credit)
+	if err != nil {
+		return err
+	}
+	head := acks[len(acks)-1].Position
+	_, err = client.PublishBatch(ctx, []millrace.Publish{{Event: next, Expect: &head}})
+	if e, ok := errors.AsType[*millrace.Error](err); ok && e.Reason == millrace.ReasonConflict {
+		return reconsider() // somebody else was first
+	}
+	return err
+}
+
+var _, _, _, _ = hello, resume, watch, together
 
 func TestTheCodeInTheREADMEIsCompiled(t *testing.T) {
 	readme, err := os.ReadFile("README.md")
@@ -72,7 +106,7 @@ func TestTheCodeInTheREADMEIsCompiled(t *testing.T) {
 		lines[strings.TrimSpace(line)] = true
 	}
 	blocks := strings.Split(string(readme), "```go\n")[1:]
-	if len(blocks) != 4 {
+	if len(blocks) != 7 {
 		t.Errorf("the README has %d blocks of Go", len(blocks))
 	}
 	for _, block := range blocks {

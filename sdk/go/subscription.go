@@ -4,13 +4,12 @@ import (
 	"context"
 	"errors"
 	"iter"
-	"sync"
 
 	"github.com/millrace-dev/millrace"
 )
 
-// Subscription is the events of some topics, each in order and once, with every hole told as a gap. It comes back by
-// itself after whatever cuts it off, from where it was.
+// Subscription is the events of some topics and of all that patterns cover, each in order and once, with every hole told
+// as a gap. It comes back by itself after whatever cuts it off, from where it was.
 //
 // Next and All are for one goroutine at a time; the other methods may be called concurrently.
 type Subscription struct {
@@ -19,15 +18,15 @@ type Subscription struct {
 	driver *driver
 	queue  *queue
 	end    context.CancelCauseFunc
-	done   chan struct{}  // closed when nothing runs any more
-	places map[string]int // of topics in the cursor
+	done   chan struct{} // closed when nothing runs any more
 
-	tracks []*track // owned by the goroutine that receives
+	// Owned by the goroutine that receives.
+	tracks []*track
+	topics map[string]*track // the same by topic or pattern
 
 	pending []item // owned by the caller of Next and All
 
-	mu     sync.Mutex
-	cursor millrace.Cursor // protected by mu; what the application was given
+	given *holdings
 }
 
 // Subscribe asks for topics, named by Topics, TopicsFrom and Resume, and returns at once: what comes of it arrives
@@ -40,11 +39,10 @@ func (c *Client) Subscribe(ctx context.Context, opts ...SubscribeOption) (*Subsc
 	}
 	s := &Subscription{
 		client: c, driver: newDriver(c.config.backoff, c.config.log, "subscription"), queue: newQueue(c.config.queue),
-		done: make(chan struct{}), tracks: tracks, places: map[string]int{},
+		done: make(chan struct{}), tracks: tracks, topics: map[string]*track{}, given: newHoldings(tracks),
 	}
-	for i, t := range tracks {
-		s.places[t.topic] = i
-		s.cursor.Pieces = append(s.cursor.Pieces, millrace.Piece{Topic: t.topic, Position: t.position, Attached: t.attached})
+	for _, t := range tracks {
+		s.topics[t.want.Topic] = t
 	}
 	ctx, s.end = context.WithCancelCause(ctx)
 	stop := context.AfterFunc(c.ctx, func() { s.end(context.Cause(c.ctx)) })
@@ -72,27 +70,25 @@ func (s *Subscription) Close() {
 func (s *Subscription) Status() Status { return s.driver.status() }
 
 // Cursor returns the place up to which the application was given events and gaps, to be handed to Resume or to any
-// other door. Within the loop over All it includes the event or gap at hand.
-func (s *Subscription) Cursor() string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.cursor.String()
-}
+// other door, with the filters and rates that it was subscribed with. Within the loop over All it includes the event or
+// gap at hand. A topic that a pattern brought is in it from when it was told as attached.
+func (s *Subscription) Cursor() string { return s.given.cursor() }
 
-// Next returns what came next; it waits until ctx ends. An error is final unless ctx ended: a *millrace.Error that says
-// why the subscription is closed, with ErrClosed in its chain if its owner closed it. The receiver must not change what
-// an update refers to.
+// Conflated returns how many events of a topic of class latest were left out, as older ones of their key, up to where the
+// application is. They are not owed, so they are no gap.
+func (s *Subscription) Conflated(topic string) uint64 { return s.given.conflated(topic) }
+
+// Next returns what came next; it waits until ctx ends. A topic that a pattern brings is told as attached before its
+// events, and the pattern itself once those that there were have been. An error is final unless ctx ended: a
+// *millrace.Error that says why the subscription is closed, with ErrClosed in its chain if its owner closed it. The
+// receiver must not change what an update refers to.
 func (s *Subscription) Next(ctx context.Context) (millrace.Update, error) {
-	for {
-		u, err := s.take(ctx)
-		if err != nil {
-			return millrace.Update{}, err
-		}
-		s.reach(u.Topic, &u)
-		if u.Kind != updateAdvanced {
-			return u, nil
-		}
+	i, err := s.take(ctx)
+	if err != nil {
+		return millrace.Update{}, err
 	}
+	s.given.reach(&i)
+	return i.update, nil
 }
 
 // All returns the events as they come, until the loop is left. In place of an event there is an error: a *GapError for
@@ -101,7 +97,7 @@ func (s *Subscription) Next(ctx context.Context) (millrace.Update, error) {
 func (s *Subscription) All(ctx context.Context) iter.Seq2[*millrace.Event, error] {
 	return func(yield func(*millrace.Event, error) bool) {
 		for {
-			u, err := s.take(ctx)
+			i, err := s.take(ctx)
 			switch {
 			case errors.Is(err, ErrClosed):
 				return
@@ -110,16 +106,16 @@ func (s *Subscription) All(ctx context.Context) iter.Seq2[*millrace.Event, error
 				return
 			}
 			goOn := true
-			switch u.Kind {
+			switch u := &i.update; u.Kind {
 			case millrace.UpdateEvents:
-				goOn = s.yieldEvents(u, yield)
+				goOn = s.yieldEvents(i, yield)
 			case millrace.UpdateGap:
-				s.reach(u.Topic, &u)
+				s.given.reach(&i)
 				goOn = yield(nil, &GapError{Gap: *u.Gap})
 			case millrace.UpdateRefused:
 				goOn = yield(nil, &RefusedError{Topic: u.Topic, Err: u.Err})
-			case updateAdvanced, millrace.UpdateAttached, millrace.UpdateDetached:
-				s.reach(u.Topic, &u)
+			case millrace.UpdateAdvanced, millrace.UpdateAttached, millrace.UpdateDetached, millrace.UpdateMatched:
+				s.given.reach(&i)
 			}
 			if !goOn {
 				return
@@ -129,17 +125,13 @@ func (s *Subscription) All(ctx context.Context) iter.Seq2[*millrace.Event, error
 }
 
 // yieldEvents yields the events of an update one by one. If the loop is left, the rest comes first the next time.
-func (s *Subscription) yieldEvents(u millrace.Update, yield func(*millrace.Event, error) bool) bool {
-	for i, e := range u.Events {
-		s.mu.Lock()
-		if e.Position != (millrace.Position{}) {
-			s.cursor.Pieces[s.places[u.Topic]].Position = e.Position
-		}
-		s.mu.Unlock()
+func (s *Subscription) yieldEvents(i item, yield func(*millrace.Event, error) bool) bool {
+	for n, e := range i.update.Events {
+		s.given.reachEvent(e)
 		if !yield(e, nil) {
-			if rest := u.Events[i+1:]; len(rest) > 0 {
-				u.Events = rest
-				s.pending = append([]item{{update: u}}, s.pending...)
+			if rest := i.update.Events[n+1:]; len(rest) > 0 {
+				i.update.Events = rest
+				s.pending = append([]item{i}, s.pending...)
 			}
 			return false
 		}
@@ -147,30 +139,16 @@ func (s *Subscription) yieldEvents(u millrace.Update, yield func(*millrace.Event
 	return true
 }
 
-func (s *Subscription) take(ctx context.Context) (millrace.Update, error) {
+func (s *Subscription) take(ctx context.Context) (item, error) {
 	if len(s.pending) == 0 {
 		items, err := s.queue.take(ctx)
 		if err != nil {
-			return millrace.Update{}, err
+			return item{}, err
 		}
 		s.pending = items
 	}
-	u := s.pending[0].update
+	i := s.pending[0]
 	s.pending[0] = item{}
 	s.pending = s.pending[1:]
-	return u, nil
-}
-
-// reach moves the cursor to where an update leads.
-func (s *Subscription) reach(topic string, u *millrace.Update) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	p := &s.cursor.Pieces[s.places[topic]]
-	switch u.Kind {
-	case millrace.UpdateAttached:
-		p.Attached, p.Position = true, u.Position
-	case millrace.UpdateEvents, millrace.UpdateGap, updateAdvanced:
-		p.Position = u.Position
-	case millrace.UpdateDetached, millrace.UpdateRefused:
-	}
+	return i, nil
 }

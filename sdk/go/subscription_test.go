@@ -36,6 +36,9 @@ func told(t *testing.T, s *sdk.Subscription, n int) []string {
 
 func word(e *millrace.Event, err error) string {
 	if gap, ok := errors.AsType[*sdk.GapError](err); ok {
+		if gap.Gap.Count > 0 {
+			return fmt.Sprintf("lost %d", gap.Gap.Count)
+		}
 		return fmt.Sprintf("gap %d-%d %s", gap.Gap.After.Offset, gap.Gap.Until.Offset, gap.Gap.Cause)
 	}
 	if refusal, ok := errors.AsType[*sdk.RefusedError](err); ok {
@@ -162,8 +165,7 @@ func TestASubscriptionGoesOnFromItsLastGoodPosition(t *testing.T) {
 			"over what was withheld from it",
 			[]func(s subscribeStream) error{
 				func(s subscribeStream) error {
-					moved := &millracev1.Update{Alias: 1, Kind: &millracev1.Update_Advanced{Advanced: &millracev1.Advanced{Position: wire.Position(pos(1, 5))}}}
-					say(s, attached(1, "a", pos(1, 0)), events(1, 1, 1), moved)
+					say(s, attached(1, "a", pos(1, 0)), events(1, 1, 1), advanced(1, pos(1, 5), 0))
 					return status(millrace.ReasonDraining)
 				},
 				func(s subscribeStream) error { say(s, attached(1, "a", pos(1, 5)), events(1, 1, 6)); return wait(s) },
@@ -279,9 +281,12 @@ func TestASubscriptionBeginsWhereItIsToldTo(t *testing.T) {
 func TestABadRequestIsToldBeforeAnythingIsSent(t *testing.T) {
 	c := dial(t, "127.0.0.1:1")
 	for name, opts := range map[string][]sdk.SubscribeOption{
-		"no topic":   {sdk.Resume("")},
-		"bad topic":  {sdk.Topics("a::b")},
-		"bad cursor": {sdk.Resume("garbage"), sdk.Topics("a")},
+		"no topic":    {sdk.Resume("")},
+		"bad topic":   {sdk.Topics("a::b")},
+		"bad pattern": {sdk.Topics("a:**:b")},
+		"bad cursor":  {sdk.Resume("garbage"), sdk.Topics("a")},
+		"bad filter":  {sdk.WithFilter("name = 1"), sdk.Topics("a")},
+		"bad rate":    {sdk.MaxRate(-1), sdk.Topics("a")},
 	} {
 		if _, err := c.Subscribe(t.Context(), opts...); millrace.AsError(err).Reason.Outcome().GRPC != 3 {
 			t.Errorf("%s: %v", name, err)
