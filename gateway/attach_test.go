@@ -17,7 +17,7 @@ func TestTheFirstFrameIsConnectedWithSessionAndSubject(t *testing.T) {
 		h.settle()
 		lines := p.Lines()
 		c, ok := lines[0].Frame.(*gateway.Connected)
-		if !ok || c.Session != p.Session.ID() || c.Subject != "alice" || c.Resumed || c.Seal == "" || c.PingInterval != w.PingInterval {
+		if !ok || c.Session != p.Session.ID() || c.Subject != "alice" || c.Resumed || c.Prefix == "" || c.PingInterval != w.PingInterval {
 			h.Errorf("first frame is %+v", lines[0].Frame)
 		}
 		s, ok := lines[1].Frame.(*gateway.Subscribed)

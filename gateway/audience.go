@@ -16,13 +16,17 @@ type audience struct {
 	scheduled atomic.Bool // it is in the loop's mailbox
 
 	// Owned by the loop.
-	ready   bool              // pos and next mean something
+	ready   bool // what follows means something
+	class   millrace.Class
 	pos     millrace.Position // what every live subscription has, but for the pass under way
+	count   count             // likewise
 	next    uint64            // number of the tail's entry that comes next
+	lost    uint64            // Page.Lost of the last page
 	reading bool              // it fell behind the tail and reads the log
 	refused *millrace.Error   // the upstream will not have the topic
 	held    int               // subscriptions, in any place
 	live    [MaxWires][]*subscription
+	sampled []*subscription // see sample
 	waiting []*subscription // for the topic to attach, or for the audience to move
 	pass    pass
 }
@@ -33,7 +37,9 @@ type audience struct {
 type pass struct {
 	entries []*entry // none: no pass is under way
 	pos     millrace.Position
+	count   count
 	next    uint64 // 0: to be found by pos
+	sender  string // session that must not get the one event that is there; empty if none
 	joined  [MaxWires][]byte
 	wire    int
 	left    int
@@ -64,13 +70,20 @@ func (a *audience) run(l *loop) {
 		a.refuse(v.refused)
 	case !v.known:
 	case !a.ready:
-		a.ready, a.pos, a.next = true, v.head, v.end
+		a.ready, a.class, a.pos, a.count, a.next = true, v.class, v.head, v.count, v.end
 		a.wake()
+	case v.behind && a.class == millrace.ClassEphemeral:
+		a.next = v.first // what was lost is counted with the next entry
+		a.schedule()
 	case v.behind:
 		a.read()
 	case len(v.entries) > 0:
 		batch := cutWithheld(v.entries)
-		a.begin(batch, a.next+uint64(len(batch)))
+		next := a.next + uint64(len(batch))
+		if a.class == millrace.ClassEphemeral {
+			batch = a.withLost(batch)
+		}
+		a.begin(batch, next)
 		clear(v.entries)
 		l.batch = v.entries[:0]
 	case v.attached:
@@ -78,14 +91,31 @@ func (a *audience) run(l *loop) {
 	}
 }
 
-// cutWithheld shortens a batch so that an event which some session must not get stands alone.
+// cutWithheld shortens a batch so that an event which some session must not get is the only one.
 func cutWithheld(entries []*entry) []*entry {
+	first := true
 	for i, e := range entries {
-		if e.event != nil && e.event.NoEcho {
-			return entries[:max(i, 1)]
+		switch {
+		case e.event == nil:
+			continue
+		case e.event.NoEcho && first:
+			return entries[:i+1]
+		case e.event.NoEcho:
+			return entries[:i]
 		}
+		first = false
 	}
 	return entries
+}
+
+// withLost puts before a batch what was lost since the entry that came last, because this loop was too slow for the tail.
+func (a *audience) withLost(batch []*entry) []*entry {
+	var own count
+	own.add(batch[0])
+	if lost := batch[0].count.since(own).since(a.count); lost != (count{}) {
+		return append(lost.gaps(a.topic.name), batch...)
+	}
+	return batch
 }
 
 // begin starts a pass with at least one entry. next is the number of the entry behind them in the tail, 0 if they come
@@ -93,7 +123,14 @@ func cutWithheld(entries []*entry) []*entry {
 func (a *audience) begin(entries []*entry, next uint64) {
 	p := &a.pass
 	p.entries = append(p.entries, entries...)
-	p.pos, p.next = entries[len(entries)-1].position(), next
+	last := entries[len(entries)-1]
+	p.pos, p.count, p.next = last.position(), last.count, next
+	p.sender = ""
+	for _, e := range entries {
+		if e.event != nil && e.event.NoEcho {
+			p.sender = e.event.Sender.Session
+		}
+	}
 	p.wire, p.left = 0, len(a.live[0])
 	a.deliver()
 }
@@ -126,15 +163,18 @@ func (a *audience) deliverTo(sub *subscription) {
 	var ok bool
 	switch {
 	case s.blocked:
-	case s.wire.AppendLead != nil, p.entries[0].withheldFrom(s):
-		a.loop.scratch = sub.appendEntries(a.loop.scratch[:0], p.entries)
+	case sub.wish != nil, p.sender != "" && p.sender == s.name:
+		a.loop.scratch = sub.appendEntries(a.loop.scratch[:0], a.pos, p.entries)
+		ok = len(a.loop.scratch) == 0 || s.offerCopy(a.loop.scratch)
+	case s.wire.AppendLead != nil:
+		a.loop.scratch = sub.appendAll(a.loop.scratch[:0], p.entries)
 		ok = s.offerCopy(a.loop.scratch)
 	default:
 		ok = s.offerShared(p.bytes(s.wireIndex, s.wire))
 	}
 	if !ok && !s.ending {
 		a.drop(sub)
-		sub.pos = a.pos
+		sub.pos, sub.count = a.pos, a.count
 		sub.stall()
 	}
 }
@@ -161,7 +201,8 @@ func (p *pass) bytes(index int, w *Wire) []byte {
 // finish ends the pass: everyone live has the batch.
 func (a *audience) finish() {
 	p := &a.pass
-	a.pos, a.next = p.pos, p.next
+	a.sample()
+	a.pos, a.count, a.next = p.pos, p.count, p.next
 	clear(p.entries)
 	p.entries = p.entries[:0]
 	p.joined = [MaxWires][]byte{}
@@ -175,7 +216,7 @@ func (a *audience) finish() {
 // read fetches what the tail no longer has, once for the whole audience.
 func (a *audience) read() {
 	a.reading = true
-	a.loop.gateway.replays.read(a.loop, a.topic.name, millrace.After(a.pos), a)
+	a.loop.gateway.replays.read(a.loop, a.topic.name, millrace.Start{Kind: millrace.StartAfter, After: a.pos, Lost: a.lost}, 0, a)
 }
 
 // take receives what read fetched.
@@ -188,14 +229,8 @@ func (a *audience) take(page millrace.Page, err error) {
 	if err != nil {
 		return
 	}
-	var entries []*entry
-	if page.Gap != nil {
-		entries = append(entries, &entry{gap: page.Gap})
-	}
-	for _, e := range page.Events {
-		entries = append(entries, &entry{event: e})
-	}
-	if len(entries) > 0 {
+	a.lost = page.Lost
+	if entries := a.appendPage(nil, a.pos, page); len(entries) > 0 {
 		a.begin(cutWithheld(entries), 0)
 		return
 	}
@@ -203,6 +238,30 @@ func (a *audience) take(page millrace.Page, err error) {
 		a.next = next
 		a.schedule()
 	}
+}
+
+// appendPage appends a page of the log as entries that lead on from a position. What the log left out between the events,
+// and behind the last, is moved over.
+func (a *audience) appendPage(dst []*entry, at millrace.Position, page millrace.Page) []*entry {
+	over := func(to millrace.Position) {
+		if a.class == millrace.ClassLatest && to.Offset > at.Offset {
+			dst = append(dst, &entry{moved: &Advanced{Topic: a.topic.name, Position: to, Conflated: to.Offset - at.Offset}})
+			at = to
+		}
+	}
+	if page.Gap != nil {
+		dst = append(dst, &entry{gap: page.Gap})
+		at = page.Gap.Until
+	}
+	for _, e := range page.Events {
+		over(e.Before())
+		dst = append(dst, &entry{event: e})
+		at = e.Position
+	}
+	if !page.More {
+		over(page.Head)
+	}
+	return dst
 }
 
 // join makes a subscription live. It must be at the audience's position, and no pass under way.
@@ -263,9 +322,9 @@ func (a *audience) wake() {
 // tellPending tells those who wait for the topic to attach that it will take a while.
 func (a *audience) tellPending() {
 	for _, sub := range slices.Clone(a.waiting) {
-		if sub.place == placeWaiting && !sub.attached && !sub.told {
+		if sub.place == placeWaiting && !sub.attached && !sub.told && !sub.born {
 			sub.told = true
-			sub.session.say(sub.re, Subscribed{Topic: a.topic.name, Pending: true})
+			sub.session.say(sub.re, sub.subscribed())
 			sub.re = 0
 		}
 	}

@@ -54,7 +54,43 @@ type storm struct {
 	doing   sync.WaitGroup
 }
 
-func (s *storm) topic() string { return []string{"a", "a", "a", "b", "c"}[s.r.IntN(5)] }
+// topics is what there is, of each class.
+var topics = []string{"a", "b", "c", "latest:a", "latest:b", "ephemeral:a", "ephemeral:b"}
+
+// topic is one of them, some more often than others.
+func (s *storm) topic() string {
+	return append(topics, "a", "a", "latest:a", "latest:a", "ephemeral:a")[s.r.IntN(len(topics)+5)]
+}
+
+// put publishes an event that some filters let pass, of one of a few keys.
+func (s *storm) put(topic string) {
+	s.n++
+	s.broker.Store(&millrace.Event{
+		Topic: topic, Name: []string{"odd", "even"}[s.r.IntN(2)], Key: fmt.Sprint("key", s.r.IntN(5)), ContentType: "text/plain", Data: []byte(fmt.Sprint(s.n)),
+	})
+}
+
+// subscription is any way to have a topic, or some of them.
+func (s *storm) subscription(topic string) gateway.Subscribe {
+	c := gateway.Subscribe{Topic: topic, Start: s.start()}
+	if s.r.IntN(3) == 0 {
+		c.Filter = s.filter()
+	}
+	if s.r.IntN(4) == 0 && gatewaytest.ClassOf(topic) != millrace.ClassLog {
+		c.MaxRate = []float64{0.5, 5, 200}[s.r.IntN(3)]
+	}
+	return c
+}
+
+func (s *storm) filter() *millrace.Filter {
+	f, err := millrace.ParseFilter([]string{`name == "odd"`, `name == "even" && key != "key1"`, `key == "key2"`}[s.r.IntN(3)])
+	if err != nil {
+		s.Fatal(err)
+	}
+	return f
+}
+
+func (s *storm) pattern() string { return []string{"latest:*", "ephemeral:**", "*"}[s.r.IntN(3)] }
 
 func (s *storm) peer() *gatewaytest.Peer { return s.peers[s.r.IntN(len(s.peers))] }
 
@@ -65,8 +101,7 @@ func (s *storm) step() {
 	switch k := s.r.IntN(100); {
 	case k < 35:
 		for range 1 + s.r.IntN(4) {
-			s.n++
-			s.broker.Put(s.topic(), fmt.Sprint(s.n))
+			s.put(s.topic())
 		}
 	case k < 40:
 		s.do(text(s.topic(), "echoed"))
@@ -84,10 +119,14 @@ func (s *storm) step() {
 		s.peer().Resize([]int{0, 10, 1000, 64 << 10}[s.r.IntN(4)])
 	case k < 73:
 		s.leave()
-	case k < 76:
+	case k < 75:
 		s.do(gateway.Unsubscribe{Topic: s.topic()})
+	case k < 76:
+		s.do(gateway.Unsubscribe{Topic: s.pattern()})
+	case k < 79:
+		s.do(s.subscription(s.topic()))
 	case k < 80:
-		s.do(gateway.Subscribe{Topic: s.topic(), Start: s.start()})
+		s.do(s.subscription(s.pattern()))
 	case k < 81:
 		s.broker.Reset(s.topic())
 	case k < 84:
@@ -121,10 +160,13 @@ func (s *storm) start() millrace.Start {
 // join opens a session, a new one or with a cursor that somebody holds.
 func (s *storm) join() {
 	o := gateway.Opening{Grant: everything("alice")}
-	for _, topic := range []string{"a", "b", "c"} {
-		if s.r.IntN(2) == 0 {
-			o.Topics = append(o.Topics, gateway.Subscribe{Topic: topic, Start: s.start()})
+	for _, topic := range topics {
+		if s.r.IntN(3) == 0 {
+			o.Topics = append(o.Topics, s.subscription(topic))
 		}
+	}
+	if s.r.IntN(4) == 0 {
+		o.Topics = append(o.Topics, s.subscription(s.pattern()))
 	}
 	if len(s.house.peers) > 0 && s.r.IntN(2) == 0 {
 		o.Cursor = s.house.peers[s.r.IntN(len(s.house.peers))].Cursor()
@@ -165,12 +207,12 @@ func (s *storm) calm() {
 		p.Flow()
 	}
 	s.elapse(time.Second)
-	for _, topic := range []string{"a", "b", "c"} {
+	for _, topic := range topics {
 		for range 100 { // whatever is yet to get lost is noticed by what comes after it
-			s.broker.Put(topic, "calm")
+			s.put(topic)
 		}
 	}
-	s.elapse(3 * time.Second)
+	s.elapse(30 * time.Second) // in which the slowest rate lets all keys come
 	s.doing.Wait()
 	s.elapse(time.Second)
 }

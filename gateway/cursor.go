@@ -60,13 +60,17 @@ func (id sessionID) String() string { return base64.RawURLEncoding.EncodeToStrin
 
 // appendCursor appends the session's cursor, but for one topic (or none). It runs on the session's loop.
 func (s *Session) appendCursor(dst []byte, without *subscription) []byte {
-	dst = append(dst, s.seal...)
+	dst = append(dst, s.prefix...)
 	for _, sub := range s.subs {
 		if sub == without {
 			continue
 		}
 		dst = append(dst, ',')
 		dst = millrace.AppendPiece(dst, sub.piece())
+	}
+	for _, w := range s.wildcards {
+		dst = append(dst, ',')
+		dst = millrace.AppendPiece(dst, w.piece())
 	}
 	return dst
 }
@@ -77,7 +81,10 @@ func (sub *subscription) piece() millrace.Piece {
 	if !sub.attached && sub.start.Kind == millrace.StartAfter {
 		return millrace.Piece{Topic: sub.topic(), Position: sub.start.After, Attached: true}
 	}
-	return millrace.Piece{Topic: sub.topic(), Position: sub.position(), Attached: sub.attached}
+	if !sub.attached || sub.audience.class == millrace.ClassEphemeral {
+		return millrace.Piece{Topic: sub.topic()}
+	}
+	return millrace.Piece{Topic: sub.topic(), Position: sub.position(), Attached: true}
 }
 
 // appendLead appends what stands before the bytes of the subscription's next event or gap. The session keeps the lead

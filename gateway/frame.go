@@ -16,7 +16,7 @@ type (
 		Session string
 		Subject string // empty for an anonymous peer
 		Resumed bool   // the session of the peer's cursor goes on, under its id
-		Seal    string // the first item of every cursor of this session
+		Prefix  string // what every cursor of this session begins with, until a frame says otherwise: seal and options
 
 		PingInterval  time.Duration // how often the peer hears something, at least
 		MaxFrameBytes int           // the largest frame that the peer may send
@@ -24,23 +24,30 @@ type (
 		Expires       time.Time     // when the grant ends; zero: never
 	}
 
-	// Subscribed says that a subscription holds from Position on, or that it waits for the broker.
+	// Subscribed says that a subscription holds from Position on, or that it waits for the broker. One to a pattern holds
+	// once the session has all topics that there were.
 	Subscribed struct {
-		Topic    string
-		Position millrace.Position
-		Pending  bool // not attached yet: there is no position, and another Subscribed follows
+		Topic    string // or a pattern
+		Class    millrace.Class
+		Position millrace.Position // see HasPosition
+		Pending  bool              // not attached yet: there is no position, and another Subscribed follows
+		Pattern  string            // that the topic is held for; empty if it was asked for itself
+		Prefix   string            // what the session's cursors begin with from here on; empty if that is as it was
 	}
 
-	// Unsubscribed says that a subscription ended: asked for, or with its error.
+	// Unsubscribed says that a subscription ended: asked for, or with its error. With a pattern that was asked to end all
+	// topics that are held for it end too; if it ended with an error they stay, each for itself.
 	Unsubscribed struct {
-		Topic string
-		Err   *millrace.Error
+		Topic  string // or a pattern
+		Err    *millrace.Error
+		Prefix string // as in Subscribed
 	}
 
-	// Advanced moves a topic's position over what was withheld from the session.
+	// Advanced moves a topic's position over what is not for the session. It comes before the event that follows on it.
 	Advanced struct {
-		Topic    string
-		Position millrace.Position
+		Topic     string
+		Position  millrace.Position
+		Conflated uint64 // how many of the events passed over were older ones of their key; the others were filtered or withheld
 	}
 
 	// Published acks one publish: it is stored.
@@ -68,6 +75,12 @@ type (
 	WirePong struct{ Payload []byte }
 )
 
+// HasPosition reports whether the frame says where the subscription is: not while it is pending, and in class ephemeral
+// and for a pattern never.
+func (f Subscribed) HasPosition() bool {
+	return !f.Pending && f.Class != millrace.ClassEphemeral && millrace.Pattern(f.Topic).IsTopic()
+}
+
 func (Connected) frame()    {}
 func (Subscribed) frame()   {}
 func (Unsubscribed) frame() {}
@@ -85,16 +98,19 @@ type Command interface{ command() }
 
 // The commands.
 type (
-	// Subscribe adds a topic to the session. It is answered by Subscribed.
+	// Subscribe adds a topic to the session, or all topics that a pattern covers. It is answered by Subscribed.
 	Subscribe struct {
-		Topic string
-		Start millrace.Start
+		Topic   string // or a pattern
+		Start   millrace.Start
+		Filter  *millrace.Filter
+		MaxRate float64
+		Pattern string // of a topic in a cursor: the pattern that it is held for
 	}
 
 	// SubscribeAll adds several topics, those of a cursor. Each is answered by a Subscribed of its own.
 	SubscribeAll []Subscribe
 
-	// Unsubscribe takes a topic from the session. It is answered by Unsubscribed.
+	// Unsubscribe takes a topic from the session, or a pattern with its topics. It is answered by Unsubscribed.
 	Unsubscribe struct{ Topic string }
 
 	// PublishEvent stores an event. It is answered by Published.

@@ -48,8 +48,8 @@ type Gateway struct {
 	cut      atomic.Bool // the upstream ended for good
 
 	mu       sync.RWMutex
-	topics   map[string]*topic
-	idle     int // of topics, that no audience holds
+	sources  map[string]source // by topic or pattern
+	idle     int               // of the sources, that no loop holds
 	sessions map[string]*Session
 	opened   uint64 // sessions so far
 }
@@ -70,13 +70,13 @@ func New(c Config, up Upstream, wires ...*Wire) (*Gateway, error) {
 	ctx, cancel := context.WithCancel(context.Background())
 	g := &Gateway{
 		config: c, upstream: up, wires: wires, sealer: sealer{key: c.SealKey}, started: time.Now(), cancel: cancel,
-		topics: map[string]*topic{}, sessions: map[string]*Session{},
+		sources: map[string]source{}, sessions: map[string]*Session{},
 	}
 	g.replays.gateway, g.replays.ctx, g.replays.shared = g, ctx, map[pageStart]*replay{}
 	g.replays.warned.Store(-1) // no tick yet
 	g.gate, g.drainage = newGate(g), newDrainage(g)
 	for range c.Loops {
-		l := &loop{gateway: g, wake: make(chan struct{}, 1), audiences: map[string]*audience{}}
+		l := &loop{gateway: g, wake: make(chan struct{}, 1), audiences: map[string]*audience{}, circles: map[string]*circle{}}
 		g.loops = append(g.loops, l)
 		g.running.Go(func() { l.run(ctx) })
 	}
@@ -139,6 +139,7 @@ type Opening struct {
 	Grant      *millrace.Grant // who the peer is and what it may do; not nil
 	Topics     []Subscribe     // subscribed from the start, unless the cursor has topics
 	Cursor     string          // the cursor of a former session, "" if there is none
+	Wish       millrace.Option // filter and rate of the cursor's topics, in place of what it says; if Topics is empty
 	Heartbeats bool            // the peer wants Heartbeat frames beside the wire's pings
 }
 
@@ -203,37 +204,6 @@ func (g *Gateway) check(o Opening) (topics []Subscribe, seal string, resumes boo
 	}
 	if n := g.config.MaxTopics; len(topics) > n {
 		return nil, "", false, millrace.Errorf(millrace.ReasonTooManyTopics, "a session may have at most %d topics", n)
-	}
-	return topics, seal, resumes, nil
-}
-
-// subscriptions returns the topics that an opening asks for: those of its cursor, or else its own. A topic that the cursor
-// has no position of was never attached, so it still begins where the opening says: the peer has got nothing of it.
-func (o Opening) subscriptions() (topics []Subscribe, seal string, resumes bool, err error) {
-	topics = o.Topics
-	if o.Cursor != "" {
-		cursor, err := millrace.ParseCursor(o.Cursor)
-		if err != nil {
-			return nil, "", false, err
-		}
-		seal = cursor.Seal
-		if len(cursor.Pieces) > 0 {
-			topics, resumes = nil, true
-		}
-		for _, p := range cursor.Pieces {
-			t := Subscribe{Topic: p.Topic}
-			if p.Attached {
-				t.Start = millrace.After(p.Position)
-			} else if i := slices.IndexFunc(o.Topics, func(own Subscribe) bool { return own.Topic == p.Topic }); i >= 0 {
-				t.Start = o.Topics[i].Start
-			}
-			topics = append(topics, t)
-		}
-	}
-	for _, t := range topics {
-		if err := millrace.ValidateTopic(t.Topic); err != nil {
-			return nil, "", false, err
-		}
 	}
 	return topics, seal, resumes, nil
 }

@@ -9,7 +9,7 @@ import (
 )
 
 // loop is a goroutine that owns the outgoing side of its sessions. Everyone else posts to it. Its mailbox is bounded by
-// what may post: each audience, each session's flusher and replay once at a time, and each goroutine that gives a session
+// what may post: each audience and circle, each session's flusher and replay once at a time, and each goroutine that gives a session
 // commands, since it waits for the loop.
 type loop struct {
 	gateway *Gateway
@@ -20,7 +20,10 @@ type loop struct {
 
 	// Owned by the loop's goroutine.
 	audiences map[string]*audience
+	circles   map[string]*circle
 	queued    []*subscription // to be advanced, in turn
+	lagging   []*subscription // whose peers are to be told with the next tick how far they are
+	agenda    agenda
 	wheel     wheel
 	batch     []*entry // reused space
 	scratch   []byte   // reused space
@@ -58,6 +61,8 @@ const advances = 64
 func (l *loop) run(ctx context.Context) {
 	ticker := time.NewTicker(time.Second)
 	defer ticker.Stop()
+	due := time.NewTimer(0)
+	defer due.Stop()
 	var tasks []task
 	for {
 		l.mu.Lock()
@@ -68,6 +73,7 @@ func (l *loop) run(ctx context.Context) {
 			tasks[i] = nil
 		}
 		l.advance()
+		until, waits := l.release()
 		if len(l.queued) > 0 || len(tasks) > 0 {
 			select {
 			case <-ticker.C:
@@ -79,8 +85,12 @@ func (l *loop) run(ctx context.Context) {
 			}
 			continue
 		}
+		if waits {
+			due.Reset(until)
+		}
 		select {
 		case <-l.wake:
+		case <-due.C:
 		case <-ticker.C:
 			l.tick()
 		case <-ctx.Done():
@@ -108,10 +118,11 @@ func (l *loop) audience(name string) (*audience, *millrace.Error) {
 	if a := l.audiences[name]; a != nil {
 		return a, nil
 	}
-	t, err := l.gateway.acquire(name)
+	s, err := l.gateway.acquire(name, newTopic)
 	if err != nil {
 		return nil, err
 	}
+	t, _ := s.(*topic) // no pattern has a topic's name
 	a := &audience{topic: t, loop: l}
 	l.audiences[t.name] = a
 	t.watch(a)
@@ -138,6 +149,10 @@ func (l *loop) tick() {
 		a.tellPending()
 		a.schedule()
 	}
+	for _, c := range l.circles {
+		c.tellPending()
+	}
+	l.tellLagging()
 }
 
 // stop ends what is left when the gateway closes, sessions that have yet to begin included.

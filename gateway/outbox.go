@@ -65,22 +65,14 @@ func (s *Session) say(re uint32, f Frame) {
 	if s.ending {
 		return
 	}
+	if s.fresh {
+		f = s.withPrefix(f)
+	}
 	var cursor []byte
 	if s.wire.AppendLead != nil {
 		cursor = s.appendCursor(nil, nil)
 	}
 	s.write(s.wire.AppendFrame(nil, re, f, cursor))
-}
-
-// appendAdvanced appends the frame that moves a topic over what the session must not get.
-func (s *Session) appendAdvanced(dst []byte, sub *subscription, to millrace.Position) []byte {
-	var cursor []byte
-	if s.wire.AppendLead != nil {
-		cursor = s.appendCursor(nil, sub)
-		cursor = append(cursor, ',')
-		cursor = millrace.AppendPiece(cursor, millrace.Piece{Topic: sub.topic(), Position: to, Attached: true})
-	}
-	return s.wire.AppendFrame(dst, 0, Advanced{Topic: sub.topic(), Position: to}, cursor)
 }
 
 // flush hands what the socket did not take to a goroutine that can wait. The session is blocked until it is through.

@@ -35,6 +35,7 @@ type replay struct {
 	// Static.
 	topic string
 	start millrace.Start
+	limit int // of events; 0: as many as fit
 
 	// Protected by replays.mu.
 	waits *list.Element // in waiting; nil once it is under way
@@ -53,20 +54,25 @@ type pageStart struct {
 	topic string
 	after millrace.Position
 	lost  uint64
+	limit int
 }
 
-// read fetches one page and gives it to its taker on the loop. It returns what cancel takes.
-func (r *replays) read(l *loop, topic string, start millrace.Start, to taker) *list.Element {
+func (job *replay) from() pageStart {
+	return pageStart{topic: job.topic, after: job.start.After, lost: job.start.Lost, limit: job.limit}
+}
+
+// read fetches one page, of so many events at most (0: as many as fit), and gives it to its taker on the loop. It returns
+// what cancel takes.
+func (r *replays) read(l *loop, topic string, start millrace.Start, limit int, to taker) *list.Element {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	from := pageStart{topic: topic, after: start.After, lost: start.Lost}
-	if job := r.shared[from]; job != nil && start.Kind == millrace.StartAfter {
-		return job.seats.PushBack(seat{replay: job, loop: l, to: to})
+	job := &replay{topic: topic, start: start, limit: limit}
+	if under := r.shared[job.from()]; under != nil && start.Kind == millrace.StartAfter {
+		return under.seats.PushBack(seat{replay: under, loop: l, to: to})
 	}
-	job := &replay{topic: topic, start: start}
 	job.waits = r.waiting.PushBack(job)
 	if start.Kind == millrace.StartAfter {
-		r.shared[from] = job
+		r.shared[job.from()] = job
 	}
 	if r.running < r.gateway.config.Replays {
 		r.running++
@@ -124,7 +130,7 @@ const replayTimeout = 30 * time.Second
 func (r *replays) fetch(job *replay) (millrace.Page, error) {
 	ctx, cancel := context.WithTimeout(r.ctx, replayTimeout)
 	defer cancel()
-	return r.gateway.upstream.History(ctx, job.topic, millrace.Range{Start: job.start, MaxBytes: r.gateway.config.BatchBytes})
+	return r.gateway.upstream.History(ctx, job.topic, millrace.Range{Start: job.start, Limit: job.limit, MaxBytes: r.gateway.config.BatchBytes})
 }
 
 // warn logs a failure, one of each second's: a log that is away fails everyone's reads.
@@ -154,8 +160,8 @@ func (r *replays) finish(job *replay, page millrace.Page, err error) map[*loop]*
 
 // forget lets nobody join a read any more. r.mu is held.
 func (r *replays) forget(job *replay) {
-	if from := (pageStart{topic: job.topic, after: job.start.After, lost: job.start.Lost}); r.shared[from] == job {
-		delete(r.shared, from)
+	if r.shared[job.from()] == job {
+		delete(r.shared, job.from())
 	}
 }
 

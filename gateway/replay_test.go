@@ -41,8 +41,8 @@ func TestPeersThatReadOnFromOnePositionShareItsPages(t *testing.T) {
 						h.Errorf("peer %d got %d events of 199", i, n)
 					}
 				}
-				one := h.resume(h.wire, cursor)
 				before := h.broker.Reads()
+				one := h.resume(h.wire, cursor)
 				h.settle()
 				one.CheckHead(h, "a")
 				// As they go on they drift apart, the more so where a read takes no time, as here.

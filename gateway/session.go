@@ -29,19 +29,22 @@ type Session struct {
 	heard atomic.Int64 // when the peer was last heard of: a time.Duration since the gateway started
 
 	// Owned by the loop.
-	subs    []*subscription
-	stalled []*subscription // not live, waiting for the socket
-	moved   *subscription   // the topic that moved last, and that lead is of; nil if it no longer holds
-	lead    []byte          // see appendLead
-	outbox  outbox
-	blocked bool            // a flusher writes what the socket did not take
-	ending  bool            // nothing more is said
-	ended   bool            // it is in no list any more
-	owing   []chan struct{} // of those who wait for the socket to take an answer; closed when it has
-	slot    int             // in the loop's wheel
-	index   int             // in the slot
-	pingAt  int64
-	oldAt   int64 // when the session has lasted long enough; 0: never
+	subs      []*subscription
+	wildcards []*wildcard
+	prefix    string          // what the session's cursors begin with
+	fresh     bool            // the peer was not told the prefix yet
+	stalled   []*subscription // not live, waiting for the socket
+	moved     *subscription   // the topic that moved last, and that lead is of; nil if it no longer holds
+	lead      []byte          // see appendLead
+	outbox    outbox
+	blocked   bool            // a flusher writes what the socket did not take
+	ending    bool            // nothing more is said
+	ended     bool            // it is in no list any more
+	owing     []chan struct{} // of those who wait for the socket to take an answer; closed when it has
+	slot      int             // in the loop's wheel
+	index     int             // in the slot
+	pingAt    int64
+	oldAt     int64 // when the session has lasted long enough; 0: never
 }
 
 // ID returns the session's id. It is public.
@@ -103,8 +106,8 @@ func (s *Session) obey(re uint32, c Command) {
 	case Subscribe:
 		s.subscribe(re, c)
 	case SubscribeAll:
-		for _, topic := range c {
-			s.subscribe(re, topic)
+		for _, one := range c {
+			s.subscribe(re, one)
 		}
 	case Unsubscribe:
 		s.unsubscribe(re, c.Topic)
@@ -159,16 +162,15 @@ func (s *Session) settle() {
 // that the cursor which goes with the first words already resumes them.
 func (s *Session) begin(resumed bool, topics []Subscribe) {
 	var refusals []Unsubscribed
+	s.prefix = s.seal
 	for _, t := range topics {
-		if s.find(t.Topic) != nil {
-			continue
-		}
-		if _, err := s.hold(0, t); err != nil {
+		if err := s.holdEither(t); err != nil {
 			refusals = append(refusals, Unsubscribed{Topic: t.Topic, Err: err})
 		}
 	}
+	s.fresh = false
 	s.say(0, Connected{
-		Session: s.name, Subject: s.grant.Subject, Resumed: resumed, Seal: s.seal,
+		Session: s.name, Subject: s.grant.Subject, Resumed: resumed, Prefix: s.prefix,
 		PingInterval: s.wire.PingInterval, MaxFrameBytes: s.gateway.config.MaxFrameBytes,
 		MaxTopics: s.gateway.config.MaxTopics, Expires: s.grant.Expires,
 	})
@@ -179,103 +181,6 @@ func (s *Session) begin(resumed bool, topics []Subscribe) {
 		if sub.place == placeNone && !s.ending {
 			sub.advance()
 		}
-	}
-}
-
-func (s *Session) find(topic string) *subscription {
-	for _, sub := range s.subs {
-		if sub.topic() == topic {
-			return sub
-		}
-	}
-	return nil
-}
-
-// subscribe adds a topic. A topic that the session already has is answered with its position and goes on as it was.
-func (s *Session) subscribe(re uint32, c Subscribe) {
-	if s.ending {
-		return
-	}
-	if sub := s.find(c.Topic); sub != nil {
-		s.say(re, Subscribed{Topic: c.Topic, Position: sub.position(), Pending: !sub.attached})
-		return
-	}
-	sub, err := s.hold(re, c)
-	if err != nil {
-		s.say(re, Unsubscribed{Topic: c.Topic, Err: err})
-		return
-	}
-	sub.advance()
-}
-
-// hold takes a topic on, with a subscription that has yet to advance.
-func (s *Session) hold(re uint32, c Subscribe) (*subscription, *millrace.Error) {
-	if err := s.admits(c.Topic); err != nil {
-		return nil, err
-	}
-	a, err := s.loop.audience(c.Topic)
-	if err != nil {
-		return nil, err
-	}
-	a.held++
-	sub := &subscription{session: s, audience: a, start: c.Start, re: re}
-	s.subs = append(s.subs, sub)
-	s.moved = nil
-	return sub, nil
-}
-
-// admits reports whether the session may have one more topic, this one.
-func (s *Session) admits(topic string) *millrace.Error {
-	if err := millrace.ValidateTopic(topic); err != nil {
-		return millrace.AsError(err)
-	}
-	if !s.grant.Allows(millrace.ActionSubscribe, topic) {
-		return millrace.Errorf(millrace.ReasonForbidden, "the grant does not allow to subscribe to %s", topic)
-	}
-	if n := s.gateway.config.MaxTopics; len(s.subs) >= n {
-		return millrace.Errorf(millrace.ReasonTooManyTopics, "a session may have at most %d topics", n)
-	}
-	if s.wire.AppendLead != nil {
-		size := len(s.seal) + pieceBound(topic)
-		for _, sub := range s.subs {
-			size += pieceBound(sub.topic())
-		}
-		if size > millrace.MaxCursorBytes {
-			return millrace.Errorf(millrace.ReasonTooManyTopics, "the session's cursor would be longer than %d bytes", millrace.MaxCursorBytes)
-		}
-	}
-	return nil
-}
-
-func (s *Session) unsubscribe(re uint32, topic string) {
-	sub := s.find(topic)
-	if sub == nil {
-		s.say(re, Failed{Err: millrace.Errorf(millrace.ReasonNotFound, "the session is not subscribed to %.255q", topic)})
-		return
-	}
-	s.drop(sub)
-	s.say(re, Unsubscribed{Topic: topic})
-}
-
-// drop takes a subscription out of wherever it is.
-func (s *Session) drop(sub *subscription) {
-	a := sub.audience
-	switch sub.place {
-	case placeLive:
-		a.drop(sub)
-	case placeWaiting:
-		a.stopWaiting(sub)
-	case placeStalled:
-		s.stalled = slices.DeleteFunc(s.stalled, func(o *subscription) bool { return o == sub })
-	case placeReading:
-		s.gateway.replays.cancel(sub.reading)
-	}
-	sub.place = placeNone
-	s.subs = slices.DeleteFunc(s.subs, func(o *subscription) bool { return o == sub })
-	s.moved = nil
-	a.held--
-	if a.held == 0 {
-		s.loop.dismiss(a)
 	}
 }
 
@@ -309,6 +214,9 @@ func (s *Session) lost() {
 func (s *Session) leave() {
 	for len(s.subs) > 0 {
 		s.drop(s.subs[len(s.subs)-1])
+	}
+	for len(s.wildcards) > 0 {
+		s.dropWildcard(s.wildcards[0])
 	}
 }
 

@@ -16,6 +16,7 @@ const (
 	placeQueued               // in its loop's queue, to be looked at
 	placeReading              // a page is on its way from the log
 	placeStalled              // in its session's stalled slice, until the socket takes more
+	placePaced                // in its loop's agenda, until its rate allows another event
 )
 
 // subscription is one session's part in one topic: a position that moves to the topic's head, in step with the others
@@ -23,21 +24,27 @@ const (
 type subscription struct {
 	session  *Session
 	audience *audience
+	wish     *wish          // nil if it wants every event
+	wildcard *wildcard      // that it is held for; nil if it was asked for itself
 	start    millrace.Start // where it begins; for StartAfter until it is attached
 
 	place    place
 	attached bool // the peer was told its position
 	told     bool // the peer was told that it is pending
+	settling bool // its wildcard waits for it to be attached
+	born     bool // it begins at the topic's birth, since a wildcard met it
 	re       uint32
-	index    int               // in the audience's slice, while placeLive or placeWaiting
+	index    int               // in the audience's slice or the agenda
 	pos      millrace.Position // unless live
+	count    count             // likewise, in class ephemeral
+	lost     uint64            // Page.Lost of the last page
 	reading  *list.Element     // the read that is on its way, while placeReading
 }
 
 func (sub *subscription) topic() string { return sub.audience.topic.name }
 
-// position is where the session is in the topic: what it was given.
-func (sub *subscription) position() millrace.Position {
+// reached is where the subscription is in the topic: what was looked at for the session.
+func (sub *subscription) reached() millrace.Position {
 	switch a := sub.audience; {
 	case sub.place != placeLive:
 		return sub.pos
@@ -46,6 +53,26 @@ func (sub *subscription) position() millrace.Position {
 	default:
 		return a.pos
 	}
+}
+
+// position is where the peer is in the topic by what it was told.
+func (sub *subscription) position() millrace.Position {
+	if sub.wish != nil {
+		return sub.wish.told
+	}
+	return sub.reached()
+}
+
+// subscribed is what there is to say of the subscription.
+func (sub *subscription) subscribed() Subscribed {
+	f := Subscribed{Topic: sub.topic(), Class: sub.audience.class, Pending: !sub.attached}
+	if sub.wildcard != nil {
+		f.Pattern = sub.wildcard.name()
+	}
+	if f.HasPosition() {
+		f.Position = sub.position()
+	}
+	return f
 }
 
 // stall sets the subscription aside until its session's socket takes more.
@@ -61,8 +88,7 @@ func (sub *subscription) advance() {
 	s, a := sub.session, sub.audience
 	switch {
 	case a.refused != nil:
-		s.drop(sub)
-		s.say(sub.re, Unsubscribed{Topic: sub.topic(), Err: a.refused})
+		s.lose(sub, a.refused)
 		return
 	case s.blocked:
 		sub.stall()
@@ -70,21 +96,36 @@ func (sub *subscription) advance() {
 	case !a.ready, !sub.attached && !a.topic.verified():
 		a.wait(sub)
 		return
+	case a.class == millrace.ClassLog && sub.rate() > 0:
+		s.lose(sub, millrace.Errorf(millrace.ReasonUnsupported, "%s is of class log, which is delivered whole, at no rate", sub.topic()))
+		return
 	}
 	if !sub.attached {
-		switch sub.start.Kind {
-		case millrace.StartDefault, millrace.StartNow:
+		switch start := sub.start.In(a.class); start.Kind {
+		case millrace.StartNow:
 			sub.attach(a.pos)
 		case millrace.StartAfter:
-			sub.attach(sub.start.After)
+			sub.attach(start.After)
 		default:
-			sub.read(sub.start)
+			sub.read(start)
 			return
 		}
 	}
 	switch {
-	case s.ending:
-		return
+	case s.ending || sub.place != placeNone:
+	case sub.rate() > 0:
+		sub.keepPace()
+	case a.class == millrace.ClassEphemeral:
+		sub.follow()
+	default:
+		sub.catchUp()
+	}
+}
+
+// catchUp serves the subscription from the tail or the log, or makes it live.
+func (sub *subscription) catchUp() {
+	s, a := sub.session, sub.audience
+	switch {
 	case s.blocked:
 		sub.stall()
 		return
@@ -104,51 +145,70 @@ func (sub *subscription) advance() {
 	case !attached, found:
 		a.wait(sub)
 	default:
-		sub.read(millrace.After(sub.pos))
+		sub.readOn()
+	}
+}
+
+// follow makes the subscription live in class ephemeral, once the peer was told what went by meanwhile.
+func (sub *subscription) follow() {
+	s, a := sub.session, sub.audience
+	if a.pass.active() {
+		a.wait(sub)
+		return
+	}
+	if missed := a.count.since(sub.count); missed != (count{}) && !s.blocked {
+		sub.count = a.count
+		s.offerCopy(sub.appendEntries(nil, sub.pos, missed.gaps(sub.topic())))
+	}
+	switch {
+	case s.ending:
+	case s.blocked:
+		sub.stall()
+	default:
+		a.join(sub)
 	}
 }
 
 // attach tells the peer where the subscription begins.
 func (sub *subscription) attach(at millrace.Position) {
-	sub.pos, sub.attached = at, true
-	sub.session.moved = nil
-	sub.session.say(sub.re, Subscribed{Topic: sub.topic(), Position: at})
+	s, a := sub.session, sub.audience
+	sub.pos, sub.attached, sub.count = at, true, a.count
+	if sub.wish != nil {
+		sub.wish.told = at
+	}
+	if sub.isSampled() {
+		a.enter(sub)
+	}
+	s.moved = nil
+	s.say(sub.re, sub.subscribed())
 	sub.re = 0
+	sub.settle()
 }
 
 // give writes entries to the session and moves the position past them. The session must not be blocked.
 func (sub *subscription) give(entries []*entry) {
 	l, s := sub.audience.loop, sub.session
-	l.scratch = sub.appendEntries(l.scratch[:0], entries)
+	l.scratch = sub.appendEntries(l.scratch[:0], sub.pos, entries)
 	sub.pos = entries[len(entries)-1].position()
 	sub.place = placeNone
-	s.offerCopy(l.scratch)
+	if len(l.scratch) > 0 {
+		s.offerCopy(l.scratch)
+	}
 	if !s.ending {
 		l.queue(sub)
 	}
 }
 
-// appendEntries appends the bytes of entries as the session gets them.
-func (sub *subscription) appendEntries(dst []byte, entries []*entry) []byte {
-	s := sub.session
-	for _, e := range entries {
-		if e.withheldFrom(s) {
-			s.moved = nil
-			dst = s.appendAdvanced(dst, sub, e.position())
-			continue
-		}
-		if s.wire.AppendLead != nil {
-			dst = sub.appendLead(dst)
-		}
-		dst = append(dst, e.chunk(s.wireIndex, s.wire)...)
-	}
-	return dst
-}
-
 // read asks for the next page of the log.
 func (sub *subscription) read(start millrace.Start) {
+	l := sub.audience.loop
 	sub.place = placeReading
-	sub.reading = sub.audience.loop.gateway.replays.read(sub.audience.loop, sub.topic(), start, sub)
+	sub.reading = l.gateway.replays.read(l, sub.topic(), start, sub.pageLimit(), sub)
+}
+
+// readOn asks for the page that follows.
+func (sub *subscription) readOn() {
+	sub.read(millrace.Start{Kind: millrace.StartAfter, After: sub.pos, Lost: sub.lost})
 }
 
 // take receives what read asked for.
@@ -162,6 +222,7 @@ func (sub *subscription) take(page millrace.Page, err error) {
 		a.wait(sub)
 		return
 	}
+	sub.lost = page.Lost
 	if !sub.attached {
 		at := page.Next
 		if len(page.Events) > 0 {
@@ -169,22 +230,19 @@ func (sub *subscription) take(page millrace.Page, err error) {
 		}
 		sub.attach(at)
 	}
-	entries := a.loop.batch[:0]
-	if page.Gap != nil {
-		entries = append(entries, &entry{gap: page.Gap})
-	}
-	for _, e := range page.Events {
-		entries = append(entries, &entry{event: e})
-		if e.Position == a.pos {
+	entries := a.appendPage(a.loop.batch[:0], sub.pos, page)
+	for i, e := range entries {
+		if e.event != nil && e.event.Position == a.pos {
+			entries = entries[:i+1]
 			break
 		}
 	}
 	switch {
-	case sub.session.ending:
+	case sub.session.ending || sub.place != placeNone:
 	case sub.session.blocked:
 		sub.stall()
 	case len(entries) > 0:
-		sub.give(entries)
+		sub.give(sub.ration(entries))
 	case sub.pos == a.pos || a.topic.holds(sub.pos): // the topic may have moved on since the log was read
 		a.loop.queue(sub)
 	default:

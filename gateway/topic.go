@@ -1,30 +1,30 @@
 package gateway
 
 import (
-	"context"
 	"slices"
-	"strings"
 	"sync"
 
 	"github.com/millrace-dev/millrace"
 )
 
-// topic is one topic that sessions of this gateway follow: subscribed once upstream, however many they are, with the tail
-// that all of them are served from.
+// topic is one topic that sessions of this gateway follow, with the tail that all of them are served from.
 type topic struct {
-	name string
-
-	// Protected by Gateway.mu.
-	audiences int   // that hold the topic
-	idleSince int64 // tick at which the last one let go
+	interest
 
 	mu       sync.Mutex
-	known    bool // was attached once: head and tail mean something
+	known    bool // was attached once: class, head and tail mean something
 	attached bool // the upstream is there: head and tail are verified
 	refused  *millrace.Error
+	class    millrace.Class
 	head     millrace.Position
 	tail     tail
 	watched  []*audience
+}
+
+func newTopic(g *Gateway, name string) source {
+	t := &topic{tail: tail{first: 1, run: 1, maxEntries: g.config.TailEvents, maxBytes: g.config.TailBytes}}
+	t.name = name
+	return t
 }
 
 // apply takes an update from upstream and gives the audiences a turn if it has something for them.
@@ -33,36 +33,67 @@ func (t *topic) apply(u *millrace.Update) {
 	defer t.mu.Unlock()
 	switch u.Kind {
 	case millrace.UpdateAttached:
-		if !t.known || t.head != u.Position {
-			t.restart(u.Position)
-		}
-		t.known, t.attached = true, true
+		t.attach(u)
 	case millrace.UpdateDetached:
 		t.attached = false
 		return
 	case millrace.UpdateRefused:
-		t.refused = u.Err
-		t.attached = false
-	case millrace.UpdateGap:
-		switch {
-		case !t.known:
-			return
-		case u.Gap.After != t.head: // not everyone who is at the head lacks just this
-			t.restart(u.Gap.Until)
-		default:
-			t.tail.add(&entry{gap: u.Gap})
-			t.head = u.Gap.Until
-		}
-	case millrace.UpdateEvents:
+		t.refuse(u.Err)
+	default:
 		if !t.known {
 			return
 		}
-		for _, e := range u.Events {
-			t.add(e)
-		}
+		t.move(u)
 	}
 	for _, a := range t.watched {
 		a.schedule()
+	}
+}
+
+func (t *topic) attach(u *millrace.Update) {
+	switch {
+	case !t.known:
+		t.class = u.Class
+		if t.class == millrace.ClassLatest {
+			t.tail.newest = map[string]uint64{}
+		}
+		t.restart(u.Position)
+	case t.class != u.Class:
+		t.refuse(millrace.Errorf(millrace.ReasonUnavailable, "the class of %s has changed: subscribe again", t.name))
+		return
+	case t.class == millrace.ClassEphemeral && !t.attached: // nobody knows what went by meanwhile
+		t.tail.add(&entry{gap: &millrace.Gap{Topic: t.name, Cause: millrace.CauseReset}})
+	case t.head != u.Position:
+		t.restart(u.Position)
+	}
+	t.known, t.attached = true, true
+}
+
+func (t *topic) refuse(err *millrace.Error) {
+	t.refused = err
+	t.attached = false
+}
+
+// move takes an update that moves the topic on.
+func (t *topic) move(u *millrace.Update) {
+	switch u.Kind {
+	case millrace.UpdateGap:
+		if u.Gap.After != t.head { // not everyone who is at the head lacks just this
+			t.restart(u.Gap.Until)
+			return
+		}
+		t.tail.add(&entry{gap: u.Gap})
+		t.head = u.Gap.Until
+	case millrace.UpdateAdvanced:
+		if u.Position == t.head || t.class == millrace.ClassEphemeral {
+			return
+		}
+		t.tail.add(&entry{moved: &Advanced{Topic: t.name, Position: u.Position, Conflated: u.Conflated}})
+		t.head = u.Position
+	case millrace.UpdateEvents:
+		for _, e := range u.Events {
+			t.add(e)
+		}
 	}
 }
 
@@ -70,6 +101,8 @@ func (t *topic) apply(u *millrace.Update) {
 // everyone reads the log, which knows.
 func (t *topic) add(e *millrace.Event) {
 	switch {
+	case t.class == millrace.ClassEphemeral:
+		t.tail.add(&entry{event: e})
 	case t.head.Precedes(e):
 		t.tail.add(&entry{event: e})
 		t.head = e.Position
@@ -95,7 +128,10 @@ type view struct {
 	known    bool
 	attached bool
 	refused  *millrace.Error
+	class    millrace.Class
 	head     millrace.Position
+	count    count
+	first    uint64   // number of the oldest entry
 	end      uint64   // number of the next entry
 	behind   bool     // the tail does not reach back to what was asked for
 	entries  []*entry // what was asked for
@@ -105,16 +141,19 @@ type view struct {
 func (t *topic) since(from uint64, dst []*entry, maxBytes int) view {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	v := view{known: t.known, attached: t.attached, refused: t.refused, head: t.head, end: t.tail.end()}
-	v.behind = from < t.tail.first
+	v := view{
+		known: t.known, attached: t.attached, refused: t.refused, class: t.class, head: t.head, count: t.tail.count,
+		first: t.tail.first, end: t.tail.end(), behind: from < t.tail.first,
+	}
 	if !v.behind {
-		v.entries = t.tail.collect(dst, from, v.end, maxBytes)
+		v.entries = t.tail.collect(dst, from, maxBytes)
 	}
 	return v
 }
 
-// after returns the entries that follow on a position, up to but not including number to and up to maxBytes. It has
-// none, and says found, for a position at or past to.
+// after returns the entries that follow on a position, up to but not including number to and up to maxBytes; in class
+// latest without those that a later one of their key makes needless. It has none, and says found, for a position at or
+// past to.
 func (t *topic) after(pos millrace.Position, to uint64, dst []*entry, maxBytes int) (entries []*entry, attached, found bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -125,7 +164,7 @@ func (t *topic) after(pos millrace.Position, to uint64, dst []*entry, maxBytes i
 	if !found {
 		return nil, true, false
 	}
-	return t.tail.collect(dst, from, to, maxBytes), true, true
+	return t.tail.survivors(dst, from, to, maxBytes), true, true
 }
 
 // locate returns the number of the entry that follows on a position.
@@ -148,7 +187,7 @@ func (t *topic) verified() bool {
 	return t.attached
 }
 
-// over reports whether the upstream refused the topic.
+// over implements source.
 func (t *topic) over() bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -166,94 +205,5 @@ func (t *topic) unwatch(a *audience) {
 	defer t.mu.Unlock()
 	if i := slices.Index(t.watched, a); i >= 0 {
 		t.watched = slices.Delete(t.watched, i, i+1)
-	}
-}
-
-// acquire returns the topic for one more audience and subscribes to it upstream if nobody held it.
-func (g *Gateway) acquire(name string) (*topic, *millrace.Error) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	t := g.topics[name]
-	if t != nil && t.audiences == 0 && t.over() { // nobody was there to hear of it: let the upstream say again
-		g.abandon(t)
-		t = nil
-	}
-	if t == nil {
-		name = strings.Clone(name) // or it would keep the URL that it was cut from in memory, and the token in it
-		t = &topic{name: name, tail: tail{first: 1, run: 1, maxEntries: g.config.TailEvents, maxBytes: g.config.TailBytes}}
-		if err := g.upstream.Subscribe(millrace.Subscription{Topic: name, Start: millrace.Start{Kind: millrace.StartNow}}); err != nil {
-			return nil, millrace.Errorf(millrace.ReasonUnavailable, "the broker can't be reached").WithCause(err)
-		}
-		g.topics[t.name] = t
-	} else if t.audiences == 0 {
-		g.idle--
-	}
-	t.audiences++
-	return t, nil
-}
-
-// release gives the topic back. It stays subscribed for the linger time, so that those who come back find its tail,
-// unless too many do.
-func (g *Gateway) release(t *topic) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	t.audiences--
-	t.idleSince = g.clock.Load()
-	if t.audiences > 0 || g.topics[t.name] != t {
-		return
-	}
-	g.idle++
-	if g.idle > g.config.MaxIdleTopics {
-		g.abandon(t)
-	}
-}
-
-// abandon lets go of an idle topic. The caller holds g.mu.
-func (g *Gateway) abandon(t *topic) {
-	g.idle--
-	delete(g.topics, t.name)
-	g.upstream.Unsubscribe(t.name)
-}
-
-// sweep lets go of the topics that nobody held for the linger time.
-func (g *Gateway) sweep(now int64) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	linger := int64(g.config.Linger.Seconds())
-	for _, t := range g.topics {
-		if t.audiences == 0 && now-t.idleSince >= linger {
-			g.abandon(t)
-		}
-	}
-}
-
-// discard forgets a topic that the upstream refused.
-func (g *Gateway) discard(t *topic) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	if g.topics[t.name] == t {
-		delete(g.topics, t.name)
-	}
-}
-
-// feed hands the upstream's updates to the topics until ctx ends or the upstream is closed.
-func (g *Gateway) feed(ctx context.Context) {
-	for {
-		updates, err := g.upstream.Next(ctx)
-		if err != nil {
-			if ctx.Err() == nil {
-				g.config.Log.Error("the upstream ended", "error", err)
-				g.cut.Store(true)
-			}
-			return
-		}
-		for i := range updates {
-			g.mu.RLock()
-			t := g.topics[updates[i].Topic]
-			g.mu.RUnlock()
-			if t != nil {
-				t.apply(&updates[i])
-			}
-		}
 	}
 }

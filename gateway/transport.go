@@ -26,21 +26,23 @@ type Transport interface {
 const MaxWires = 4
 
 // Wire is one form of the client protocol: how what a gateway says becomes bytes. Its functions are pure, append to dst,
-// and may be called concurrently. An event or gap is encoded once per wire and the same bytes go to every session, so
+// and may be called concurrently. What goes to many is encoded once per wire and the same bytes go to every session, so
 // they can't depend on the session.
 type Wire struct {
 	Name string // for metrics and logs
 
-	// AppendEvent and AppendGap append the shared bytes of an event and of a gap.
-	AppendEvent func(dst []byte, e *millrace.Event) []byte
-	AppendGap   func(dst []byte, g *millrace.Gap) []byte
+	// AppendEvent, AppendGap and AppendAdvanced append the shared bytes of an event, of a gap and of what was passed over. In
+	// class ephemeral neither event nor gap has a position.
+	AppendEvent    func(dst []byte, e *millrace.Event) []byte
+	AppendGap      func(dst []byte, g *millrace.Gap) []byte
+	AppendAdvanced func(dst []byte, a *Advanced) []byte
 
-	// AppendLead appends what must stand before the bytes of each event and gap for one session on a wire whose frames
+	// AppendLead appends what must stand before the shared bytes for one session on a wire whose frames
 	// carry the whole session's cursor: others is the cursor without the event's own topic. Nil if frames carry just
 	// their own topic's piece.
 	AppendLead func(dst, others []byte) []byte
 
-	// AppendFrame appends a frame for one session. re is the id of the command that it answers, or 0. cursor is the
+	// AppendFrame appends a frame for one session, any but Advanced. re is the id of the command that it answers, or 0. cursor is the
 	// session's cursor after the frame; it is given only if AppendLead is set.
 	AppendFrame func(dst []byte, re uint32, f Frame, cursor []byte) []byte
 

@@ -51,6 +51,16 @@ func appendData(dst, data []byte) []byte {
 	}
 }
 
+// appendBody ends a block of the stream's own with what it says, which is one line.
+func appendBody(dst, body []byte) []byte {
+	dst = append(dst, "data: "...)
+	dst = append(dst, body...)
+	return append(dst, '\n', '\n')
+}
+
+// kindTombstone names the event that says which key is gone: an event without data would be none.
+const kindTombstone = "tombstone"
+
 // escape starts the names of events that would else be taken for something that they are not.
 const escape = "~"
 
@@ -61,7 +71,7 @@ func eventName(name string) string {
 	if strings.ContainsAny(name, "\r\n") {
 		name = strings.NewReplacer("\r\n", " ", "\n", " ", "\r", " ").Replace(name)
 	}
-	if name == "open" || strings.HasPrefix(name, escape) || frame.IsKind(name) {
+	if name == "open" || name == kindTombstone || strings.HasPrefix(name, escape) || frame.IsKind(name) {
 		return escape + name
 	}
 	return name

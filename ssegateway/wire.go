@@ -21,26 +21,30 @@ func NewWire(heartbeat time.Duration) *gateway.Wire {
 		heartbeat = 30 * time.Second
 	}
 	return &gateway.Wire{
-		Name:         "sse",
-		AppendLead:   func(dst, others []byte) []byte { return append(append(dst, "id: "...), others...) },
-		AppendEvent:  appendEvent,
-		AppendGap:    appendGap,
-		AppendFrame:  appendFrame,
-		AppendClose:  appendClose,
-		Ping:         []byte(": \n\n"),
-		PingInterval: heartbeat,
+		Name:           "sse",
+		AppendLead:     func(dst, others []byte) []byte { return append(append(dst, "id: "...), others...) },
+		AppendEvent:    appendEvent,
+		AppendGap:      appendGap,
+		AppendAdvanced: appendAdvanced,
+		AppendFrame:    appendFrame,
+		AppendClose:    appendClose,
+		Ping:           []byte(": \n\n"),
+		PingInterval:   heartbeat,
 	}
 }
 
-// appendPiece ends the line that the lead began.
-func appendPiece(dst []byte, topic string, at millrace.Position) []byte {
+// appendPiece ends the line that the lead began. In class ephemeral there is no position.
+func appendPiece(dst []byte, topic string, at millrace.Position, ephemeral bool) []byte {
 	dst = append(dst, ',')
-	dst = millrace.AppendPiece(dst, millrace.Piece{Topic: topic, Position: at, Attached: true})
+	dst = millrace.AppendPiece(dst, millrace.Piece{Topic: topic, Position: at, Attached: !ephemeral})
 	return append(dst, '\n')
 }
 
 func appendEvent(dst []byte, e *millrace.Event) []byte {
-	dst = appendPiece(dst, e.Topic, e.Position)
+	dst = appendPiece(dst, e.Topic, e.Position, e.Position.IsZero())
+	if e.Tombstone {
+		return appendBody(appendName(dst, kindTombstone), frame.AppendEventBody(nil, e))
+	}
 	if name := eventName(e.Name); name != "" {
 		dst = appendName(dst, name)
 	}
@@ -55,11 +59,18 @@ func appendEvent(dst []byte, e *millrace.Event) []byte {
 }
 
 func appendGap(dst []byte, g *millrace.Gap) []byte {
-	dst = appendPiece(dst, g.Topic, g.Until)
-	dst = appendName(dst, frame.KindGap)
-	dst = append(dst, "data: "...)
-	dst = frame.AppendGapBody(dst, g)
-	return append(dst, '\n', '\n')
+	dst = appendPiece(dst, g.Topic, g.Until, g.After == g.Until)
+	return appendBody(appendName(dst, frame.KindGap), frame.AppendGapBody(nil, g))
+}
+
+// appendAdvanced appends a block that moves the id on and, but for events that were left out as older ones of their key, is
+// no event.
+func appendAdvanced(dst []byte, a *gateway.Advanced) []byte {
+	dst = appendPiece(dst, a.Topic, a.Position, false)
+	if a.Conflated == 0 {
+		return append(dst, '\n')
+	}
+	return appendBody(appendName(dst, frame.Kind(*a)), frame.AppendBody(nil, *a))
 }
 
 func appendFrame(dst []byte, re uint32, f gateway.Frame, cursor []byte) []byte {
@@ -68,8 +79,6 @@ func appendFrame(dst []byte, re uint32, f gateway.Frame, cursor []byte) []byte {
 		return dst
 	case gateway.Heartbeat:
 		return append(dst, ": \n\n"...)
-	case gateway.Advanced:
-		return append(appendID(dst, cursor), '\n')
 	case gateway.Connected:
 		dst = appendRetry(dst, reconnect(f.Session))
 	case gateway.Goaway:
@@ -113,7 +122,7 @@ func appendClose(dst []byte, err *millrace.Error) []byte {
 func appendRefusal(dst []byte, cursor string, err *millrace.Error) []byte {
 	dst = appendRetry(dst, err.RetryAfter)
 	if c, bad := millrace.ParseCursor(cursor); bad == nil && len(c.Pieces) > 0 {
-		dst = appendID(dst, []byte(millrace.Cursor{Seal: sealText(c.Seal), Pieces: c.Pieces}.String()))
+		dst = appendID(dst, []byte(millrace.Cursor{Seal: sealText(c.Seal), Options: c.Options, Pieces: c.Pieces}.String()))
 	}
 	return appendControl(dst, 0, gateway.Goaway{Err: err})
 }

@@ -32,7 +32,7 @@ func FuzzEvent(f *testing.F) {
 		stream := slices.Concat(
 			wire.AppendEvent(wire.AppendLead(nil, []byte("s.x,--b")), before),
 			wire.AppendEvent(wire.AppendLead(nil, []byte("s.x,--b")), e),
-			wire.AppendFrame(nil, 0, gateway.Advanced{}, []byte("s.x,--b")),
+			wire.AppendAdvanced(wire.AppendLead(nil, []byte("s.x")), &gateway.Advanced{Topic: "b", Position: millrace.Position{Offset: 1, Mark: 2}}),
 		)
 		p := newParser(bytes.NewReader(stream))
 		if _, err := p.next(); err != nil {
@@ -52,7 +52,7 @@ func FuzzEvent(f *testing.F) {
 		if err != nil || len(c.Pieces) != 2 || c.Pieces[1] != (millrace.Piece{Topic: topic, Position: e.Position, Attached: true}) {
 			t.Errorf("topic %q came as %q: %+v %v", topic, got.id, c, err)
 		}
-		if m, err := p.next(); err == nil || p.id != "s.x,--b" {
+		if m, err := p.next(); err == nil || p.id != "s.x,1-2-b" {
 			t.Errorf("behind the event came %+v; the id is %q", m, p.id)
 		}
 	})
@@ -71,7 +71,7 @@ func expectedName(name string) string {
 	switch {
 	case name == "":
 		return "message"
-	case name == "open", name[0] == '~', frame.IsKind(name):
+	case name == "open", name == "tombstone", name[0] == '~', frame.IsKind(name):
 		return "~" + name
 	}
 	return name

@@ -80,11 +80,12 @@ func (f form) wire(name string, interval, timeout time.Duration) *gateway.Wire {
 		AppendGap: func(dst []byte, g *millrace.Gap) []byte {
 			return seal(f.gap(reserve(dst), g), len(dst), f.opcode)
 		},
-		AppendFrame:  func(dst []byte, re uint32, fr gateway.Frame, _ []byte) []byte { return f.append(dst, re, fr) },
-		AppendClose:  f.appendClose,
-		Ping:         appendControl(nil, websocket.PingMessage, nil),
-		PingInterval: interval,
-		PongTimeout:  timeout,
+		AppendAdvanced: func(dst []byte, a *gateway.Advanced) []byte { return f.append(dst, 0, *a) },
+		AppendFrame:    func(dst []byte, re uint32, fr gateway.Frame, _ []byte) []byte { return f.append(dst, re, fr) },
+		AppendClose:    f.appendClose,
+		Ping:           appendControl(nil, websocket.PingMessage, nil),
+		PingInterval:   interval,
+		PongTimeout:    timeout,
 	}
 }
 

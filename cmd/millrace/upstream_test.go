@@ -31,7 +31,11 @@ type backing struct {
 func newBacking(t *testing.T) backing {
 	t.Helper()
 	open := func() broker.Log {
-		l, err := memlog.New(memlog.Config{Rules: []broker.Rule{{Pattern: "**", MaxEvents: keeps}}})
+		l, err := memlog.New(memlog.Config{Rules: []broker.Rule{
+			{Pattern: "latest:**", MaxEvents: keeps, Class: millrace.ClassLatest},
+			{Pattern: "ephemeral:**", Class: millrace.ClassEphemeral},
+			{Pattern: "**", MaxEvents: keeps},
+		}})
 		if err != nil {
 			t.Fatal(err)
 		}

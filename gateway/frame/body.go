@@ -57,26 +57,29 @@ func AppendBody(dst []byte, f gateway.Frame) []byte {
 		return appendConnected(dst, f)
 	case gateway.Subscribed:
 		dst = appendTopic(dst, f.Topic)
-		if f.Pending {
-			dst = append(dst, `,"pending":true`...)
-		} else {
+		if f.HasPosition() {
 			dst = append(dst, `,"position":`...)
 			dst = appendPosition(dst, f.Position)
 		}
+		dst = appendTrue(dst, "pending", f.Pending)
+		dst = appendMember(dst, "class", class(f.Class))
+		dst = appendMember(dst, "cursor", f.Prefix)
+		dst = appendMember(dst, "pattern", f.Pattern)
 	case gateway.Unsubscribed:
 		dst = appendTopic(dst, f.Topic)
 		if f.Err != nil {
 			dst = append(dst, `,"error":`...)
 			dst = AppendError(dst, f.Err)
 		}
+		dst = appendMember(dst, "cursor", f.Prefix)
 	case gateway.Advanced:
 		dst = appendTopic(dst, f.Topic)
 		dst = append(dst, `,"position":`...)
 		dst = appendPosition(dst, f.Position)
+		dst = appendDigits(dst, "conflated", f.Conflated)
 	case gateway.Published:
 		dst = appendTopic(dst, f.Ack.Topic)
-		dst = append(dst, `,"position":`...)
-		dst = appendPosition(dst, f.Ack.Position)
+		dst = appendPlace(dst, f.Ack.Position)
 		dst = appendTime(dst, "timeMs", f.Ack.Time)
 		dst = appendTrue(dst, "repeated", f.Ack.Repeated)
 	case gateway.History:
@@ -94,12 +97,26 @@ func AppendBody(dst []byte, f gateway.Frame) []byte {
 // AppendGapBody appends what a gap's frame says as a JSON object, without its kind.
 func AppendGapBody(dst []byte, g *millrace.Gap) []byte {
 	dst = appendTopic(dst, g.Topic)
-	dst = append(dst, `,"after":`...)
-	dst = appendPosition(dst, g.After)
-	dst = append(dst, `,"until":`...)
-	dst = appendPosition(dst, g.Until)
+	if hasPositions(g) {
+		dst = append(dst, `,"after":`...)
+		dst = appendPosition(dst, g.After)
+		dst = append(dst, `,"until":`...)
+		dst = appendPosition(dst, g.Until)
+	}
 	dst = appendMember(dst, "cause", g.Cause.String())
+	dst = appendDigits(dst, "count", g.Count)
 	return append(dst, '}')
+}
+
+// hasPositions reports whether a gap is between positions: in class ephemeral there are none.
+func hasPositions(g *millrace.Gap) bool { return g.After != g.Until }
+
+// class returns a class's word, nothing for the one that is understood.
+func class(c millrace.Class) string {
+	if c == millrace.ClassLog {
+		return ""
+	}
+	return c.String()
 }
 
 // AppendError appends an error as a JSON object.
@@ -115,7 +132,7 @@ func appendConnected(dst []byte, f gateway.Connected) []byte {
 	dst = append(dst, '{')
 	dst = appendFirst(dst, "session", f.Session)
 	dst = appendMember(dst, "subject", f.Subject)
-	dst = appendMember(dst, "cursor", f.Seal)
+	dst = appendMember(dst, "cursor", f.Prefix)
 	dst = appendNumber(dst, "pingIntervalMs", millis(f.PingInterval))
 	dst = appendNumber(dst, "timeoutMs", millis(timeout(f)))
 	dst = appendNumber(dst, "maxFrameBytes", uint64(max(f.MaxFrameBytes, 0)))

@@ -45,13 +45,16 @@ func unsupported(what string) *millrace.Error {
 }
 
 func subscribe(m *millracev1.SubscribeFrame) (gateway.Command, *millrace.Error) {
+	filter, err := millrace.ParseFilter(m.GetFilter())
+	if err != nil {
+		return nil, millrace.AsError(err)
+	}
+	if err := millrace.ValidateMaxRate(m.GetMaxRate()); err != nil {
+		return nil, millrace.AsError(err)
+	}
 	switch {
-	case m.GetFilter() != "":
-		return nil, unsupported("filters")
-	case m.GetMaxRate() != 0:
-		return nil, unsupported("maxRate in topics of class log")
 	case m.GetCursor() == "":
-		return gateway.Subscribe{Topic: m.GetTopic(), Start: wire.ParseStart(m.GetStart())}, nil
+		return gateway.Subscribe{Topic: m.GetTopic(), Start: wire.ParseStart(m.GetStart()), Filter: filter, MaxRate: m.GetMaxRate()}, nil
 	case m.GetTopic() != "" || m.GetStart() != nil:
 		return nil, millrace.Errorf(millrace.ReasonBadRequest, "a cursor stands in place of topic and start, not beside them")
 	}
@@ -62,20 +65,10 @@ func subscribe(m *millracev1.SubscribeFrame) (gateway.Command, *millrace.Error) 
 	if len(cursor.Pieces) == 0 {
 		return nil, millrace.Errorf(millrace.ReasonCursorInvalid, "the cursor has no topic")
 	}
-	all := make(gateway.SubscribeAll, len(cursor.Pieces))
-	for i, p := range cursor.Pieces {
-		all[i].Topic = p.Topic
-		if p.Attached {
-			all[i].Start = millrace.After(p.Position)
-		}
-	}
-	return all, nil
+	return gateway.Resume(cursor, millrace.Option{Filter: filter, MaxRate: m.GetMaxRate()}), nil
 }
 
 func publish(m *millracev1.PublishFrame) (gateway.Command, *millrace.Error) {
-	if m.GetTombstone() {
-		return nil, unsupported("tombstones in topics of class log")
-	}
 	e := &millrace.Event{
 		Topic:       m.GetTopic(),
 		ID:          m.GetId(),
@@ -83,6 +76,7 @@ func publish(m *millracev1.PublishFrame) (gateway.Command, *millrace.Error) {
 		Key:         m.GetKey(),
 		ContentType: m.GetContentType(),
 		NoEcho:      m.Echo != nil && !m.GetEcho(),
+		Tombstone:   m.GetTombstone(),
 	}
 	for _, h := range m.GetHeaders() {
 		e.Headers = append(e.Headers, millrace.Header{Name: h.GetName(), Value: h.GetValue()})
@@ -108,12 +102,10 @@ func publish(m *millracev1.PublishFrame) (gateway.Command, *millrace.Error) {
 }
 
 func history(m *millracev1.HistoryFrame) (gateway.Command, *millrace.Error) {
-	if m.GetState() {
-		return nil, unsupported("state in topics of class log")
-	}
 	r := millrace.Range{
 		Start:    wire.ParseStart(m.GetStart()),
 		Backward: m.GetBackward(),
+		State:    m.GetState(),
 		Limit:    int(min(m.GetLimit(), math.MaxInt32)),
 	}
 	if !r.Backward && m.GetStart().GetPlace() == nil {

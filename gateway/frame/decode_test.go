@@ -2,6 +2,7 @@ package frame_test
 
 import (
 	"reflect"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -19,6 +20,15 @@ func publish(e *millrace.Event) gateway.PublishEvent {
 	return gateway.PublishEvent{Publish: millrace.Publish{Event: e}}
 }
 
+// named is the filter of events with a name.
+func named(name string) *millrace.Filter {
+	f, err := millrace.ParseFilter("name == " + strconv.Quote(name))
+	if err != nil {
+		panic(err)
+	}
+	return f
+}
+
 var readable = map[string]struct {
 	id   uint32
 	want gateway.Command
@@ -29,6 +39,7 @@ var readable = map[string]struct {
 	`{"subscribe":{"topic":"a","start":{"earliest":true}}}`:                   {0, gateway.Subscribe{Topic: "a", Start: millrace.Start{Kind: millrace.StartEarliest}}},
 	`{"subscribe":{"topic":"a","start":{"sinceMs":"1000"}}}`:                  {0, gateway.Subscribe{Topic: "a", Start: millrace.Start{Kind: millrace.StartSince, Since: time.UnixMilli(1000).UTC()}}},
 	`{"subscribe":{"topic":"a","start":{"after":{"offset":"7","mark":"9"}}}}`: {0, gateway.Subscribe{Topic: "a", Start: millrace.After(there)}},
+	`{"subscribe":{"topic":"a:*","filter":"name == \"x\"","maxRate":0.5}}`:    {0, gateway.Subscribe{Topic: "a:*", Filter: named("x"), MaxRate: 0.5}},
 	`{"subscribe":{"cursor":"s.seal,7-9-a,--b"}}`:                             {0, gateway.SubscribeAll{{Topic: "a", Start: millrace.After(there)}, {Topic: "b"}}},
 	`{"id":4294967295,"unsubscribe":{"topic":"a"}}`:                           {1<<32 - 1, gateway.Unsubscribe{Topic: "a"}},
 	`{"publish":{"topic":"a","data":{"x":[1,null]},"later":1}}`:               {0, publish(&millrace.Event{Topic: "a", Data: []byte(`{"x":[1,null]}`)})},
@@ -43,8 +54,15 @@ var readable = map[string]struct {
 			Expect: &there,
 		}},
 	},
-	`{"history":{"topic":"a"}}`:                            {0, gateway.ReadHistory{Topic: "a", Range: millrace.Range{Start: millrace.Start{Kind: millrace.StartEarliest}}}},
-	`{"history":{"topic":"a","backward":true,"limit":10}}`: {0, gateway.ReadHistory{Topic: "a", Range: millrace.Range{Backward: true, Limit: 10}}},
+	`{"subscribe":{"cursor":"7-9-a:1,0-0-a:%2A,o.YToqADUAbmFtZT09Ingi"}}`: {0, gateway.SubscribeAll{
+		{Topic: "a:*", Start: millrace.After(millrace.Position{}), Filter: named("x"), MaxRate: 5},
+		{Topic: "a:1", Start: millrace.After(there), Filter: named("x"), MaxRate: 5, Pattern: "a:*"},
+	}},
+	`{"subscribe":{"cursor":"7-9-a,o.YQA1AG5hbWU9PSJ4Ig","maxRate":2}}`: {0, gateway.SubscribeAll{{Topic: "a", Start: millrace.After(there), MaxRate: 2}}},
+	`{"publish":{"topic":"a","key":"k","tombstone":true}}`:              {0, publish(&millrace.Event{Topic: "a", Key: "k", Tombstone: true})},
+	`{"history":{"topic":"a","state":true}}`:                            {0, gateway.ReadHistory{Topic: "a", Range: millrace.Range{Start: millrace.Start{Kind: millrace.StartEarliest}, State: true}}},
+	`{"history":{"topic":"a"}}`:                                         {0, gateway.ReadHistory{Topic: "a", Range: millrace.Range{Start: millrace.Start{Kind: millrace.StartEarliest}}}},
+	`{"history":{"topic":"a","backward":true,"limit":10}}`:              {0, gateway.ReadHistory{Topic: "a", Range: millrace.Range{Backward: true, Limit: 10}}},
 	`{"ping":{}}`: {0, gateway.Ping{}},
 }
 
@@ -121,14 +139,12 @@ func TestBadFramesAreNamed(t *testing.T) {
 		`{"id":7,"publish":{"topic":5}}`:  {7, millrace.ReasonBadRequest, "publish"},
 		`{"id":7,"publish":{"text":"","data":1}}`:              {7, millrace.ReasonBadRequest, "publish"},
 		`{"id":7,"publish":{"binary":"*"}}`:                    {7, millrace.ReasonBadRequest, "publish"},
-		`{"id":7,"publish":{"tombstone":true}}`:                {7, millrace.ReasonUnsupported, "tombstones"},
 		`{"id":7,"join":{"topic":"a","data":1}}`:               {7, millrace.ReasonUnsupported, "join"},
-		`{"id":7,"subscribe":{"topic":"a","filter":"name"}}`:   {7, millrace.ReasonUnsupported, "filters"},
-		`{"id":7,"subscribe":{"topic":"a","maxRate":1}}`:       {7, millrace.ReasonUnsupported, "maxRate"},
+		`{"id":7,"subscribe":{"topic":"a","filter":"name="}}`:  {7, millrace.ReasonFilterInvalid, ""},
+		`{"id":7,"subscribe":{"topic":"a","maxRate":2000}}`:    {7, millrace.ReasonBadRequest, "rate"},
 		`{"id":7,"subscribe":{"cursor":"garbage"}}`:            {7, millrace.ReasonCursorInvalid, ""},
 		`{"id":7,"subscribe":{"cursor":"s.x"}}`:                {7, millrace.ReasonCursorInvalid, "no topic"},
 		`{"id":7,"subscribe":{"cursor":"--a","topic":"a"}}`:    {7, millrace.ReasonBadRequest, "cursor"},
-		`{"id":7,"history":{"topic":"a","state":true}}`:        {7, millrace.ReasonUnsupported, "state"},
 		"{\"publish\":{\"topic\":\"a\",\"data\":\"\xff\"}}":    {0, millrace.ReasonBadRequest, "UTF-8"},
 		`{"publish":{"data":` + strings.Repeat("[", 20000):     {0, millrace.ReasonBadRequest, ""},
 		`{"id":1,"publish":{"x":"` + strings.Repeat("y", 9000): {0, millrace.ReasonBadRequest, ""},

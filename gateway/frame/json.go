@@ -37,6 +37,9 @@ func AppendJSONEvent(dst []byte, e *millrace.Event) []byte {
 	return append(dst, '}')
 }
 
+// AppendEventBody appends what an event's frame says as a JSON object, without its kind.
+func AppendEventBody(dst []byte, e *millrace.Event) []byte { return appendEvent(dst, e) }
+
 // AppendJSONGap appends a gap's frame in JSON.
 func AppendJSONGap(dst []byte, g *millrace.Gap) []byte {
 	dst = append(dst, `{"gap":`...)
@@ -47,8 +50,7 @@ func AppendJSONGap(dst []byte, g *millrace.Gap) []byte {
 func appendEvent(dst []byte, e *millrace.Event) []byte {
 	dst = append(dst, `{"topic":`...)
 	dst = appendString(dst, e.Topic)
-	dst = append(dst, `,"position":`...)
-	dst = appendPosition(dst, e.Position)
+	dst = appendPlace(dst, e.Position)
 	dst = appendMember(dst, "id", e.ID)
 	dst = appendMember(dst, "name", e.Name)
 	dst = appendMember(dst, "key", e.Key)
@@ -61,7 +63,11 @@ func appendEvent(dst []byte, e *millrace.Event) []byte {
 		dst = append(dst, '}')
 	}
 	dst = appendTime(dst, "timeMs", e.Time)
-	dst = appendPayload(dst, e)
+	if e.Tombstone {
+		dst = appendTrue(dst, "tombstone", true)
+	} else {
+		dst = appendPayload(dst, e)
+	}
 	return append(dst, '}')
 }
 
@@ -126,6 +132,14 @@ func appendPosition(dst []byte, p millrace.Position) []byte {
 	return append(dst, `"}`...)
 }
 
+// appendPlace appends where an event stands, unless it stands nowhere: in class ephemeral.
+func appendPlace(dst []byte, p millrace.Position) []byte {
+	if p.IsZero() {
+		return dst
+	}
+	return appendPosition(append(dst, `,"position":`...), p)
+}
+
 // appendTime appends a member in milliseconds, unless the time is zero.
 func appendTime(dst []byte, name string, t time.Time) []byte {
 	if t.IsZero() {
@@ -158,6 +172,16 @@ func appendNumber(dst []byte, name string, n uint64) []byte {
 		return dst
 	}
 	return strconv.AppendUint(appendName(dst, name), n, 10)
+}
+
+// appendDigits is appendNumber for 64 bits, which are a string.
+func appendDigits(dst []byte, name string, n uint64) []byte {
+	if n == 0 {
+		return dst
+	}
+	dst = append(appendName(dst, name), '"')
+	dst = strconv.AppendUint(dst, n, 10)
+	return append(dst, '"')
 }
 
 func appendTrue(dst []byte, name string, value bool) []byte {

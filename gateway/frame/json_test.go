@@ -40,6 +40,9 @@ func events() []*millrace.Event {
 		{Topic: "t", Position: here, ContentType: "image/png", Data: []byte{0, 1, 2, 255}},
 		{Topic: "t", Position: here, ContentType: "application/json"},
 		{Topic: "t", Position: here, Name: "bad \xff name", Sender: millrace.Sender{Subject: "bob"}, Data: []byte("0")},
+		{Topic: "latest:a", Position: here, Key: "k", Tombstone: true, Time: noon},
+		{Topic: "latest:a", Position: here, Key: "k", Tombstone: true, ContentType: "text/plain"},
+		{Topic: "ephemeral:a", Time: noon, Data: []byte("1")},
 		{},
 	}
 }
@@ -47,13 +50,20 @@ func events() []*millrace.Event {
 func frames() []gateway.Frame {
 	return []gateway.Frame{
 		gateway.Connected{
-			Session: "abc", Subject: "alice", Resumed: true, Seal: "s.xyz", PingInterval: 25 * time.Second,
+			Session: "abc", Subject: "alice", Resumed: true, Prefix: "s.xyz", PingInterval: 25 * time.Second,
 			MaxFrameBytes: 65536, MaxTopics: 128, Expires: noon,
 		},
-		gateway.Connected{Session: "abc", Seal: "s.xyz"},
+		gateway.Connected{Session: "abc", Prefix: "s.xyz"},
 		gateway.Subscribed{Topic: "chat:1", Position: here},
 		gateway.Subscribed{Topic: "chat:1"},
 		gateway.Subscribed{Topic: "chat:1", Pending: true},
+		gateway.Subscribed{Topic: "latest:a", Class: millrace.ClassLatest, Position: here, Pattern: "latest:*", Prefix: "s.xyz,o.abc"},
+		gateway.Subscribed{Topic: "ephemeral:a", Class: millrace.ClassEphemeral},
+		gateway.Subscribed{Topic: "chat:*"},
+		gateway.Subscribed{Topic: "chat:**", Pending: true},
+		gateway.Unsubscribed{Topic: "chat:1", Prefix: "s.xyz"},
+		gateway.Advanced{Topic: "latest:a", Position: here, Conflated: 1<<64 - 1},
+		gateway.Published{Ack: millrace.Ack{Topic: "ephemeral:a", Time: noon}},
 		gateway.Unsubscribed{Topic: "chat:1"},
 		gateway.Unsubscribed{Topic: "chat:1", Err: fault},
 		gateway.Advanced{Topic: "chat:1", Position: here},
@@ -85,6 +95,8 @@ func TestEveryFrameInJSONIsTheProtoJSONOfTheSameFrameInProtobuf(t *testing.T) {
 	for c := millrace.CauseTrimmed; c <= millrace.CauseDenied; c++ {
 		g := &millrace.Gap{Topic: "chat:1", After: there, Until: here, Cause: c}
 		same(t, frame.AppendJSONGap(nil, g), frame.AppendProtobufGap(nil, g))
+		lost := &millrace.Gap{Topic: "ephemeral:a", Cause: c, Count: 1 << 63}
+		same(t, frame.AppendJSONGap(nil, lost), frame.AppendProtobufGap(nil, lost))
 	}
 }
 
@@ -183,6 +195,17 @@ func TestAFrameIsWhatTheDocumentShows(t *testing.T) {
 		`"sender":{"session":"Zx","subject":"alice"},"timeMs":"1790000000000","data":{"text":"hi"}}}`
 	if got := string(frame.AppendJSONEvent(nil, e)); got != event {
 		t.Errorf("got  %s\nwant %s", got, event)
+	}
+	for want, f := range map[string]gateway.Frame{
+		`{"subscribed":{"topic":"ephemeral:a","class":"ephemeral"}}`: gateway.Subscribed{Topic: "ephemeral:a", Class: millrace.ClassEphemeral},
+		`{"subscribed":{"topic":"chat:*","pending":true}}`:           gateway.Subscribed{Topic: "chat:*", Pending: true},
+		`{"advanced":{"topic":"latest:a","position":{"offset":"7","mark":"9"},"conflated":"3"}}`: gateway.Advanced{
+			Topic: "latest:a", Position: there, Conflated: 3,
+		},
+	} {
+		if got := string(frame.AppendJSON(nil, 0, f)); got != want {
+			t.Errorf("got  %s\nwant %s", got, want)
+		}
 	}
 	const refused = `{"re":3,"error":{"reason":"topic_invalid","message":"the topic is empty"}}`
 	if got := string(frame.AppendJSON(nil, 3, gateway.Failed{Err: millrace.Errorf(millrace.ReasonTopicInvalid, "the topic is empty")})); got != refused {

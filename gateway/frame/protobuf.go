@@ -20,18 +20,24 @@ func AppendProtobuf(dst []byte, re uint32, f gateway.Frame) []byte {
 	case gateway.Connected:
 		m.Kind = &millracev1.ServerFrame_Connected{Connected: connected(f)}
 	case gateway.Subscribed:
-		body := &millracev1.SubscribedFrame{Topic: valid(f.Topic), Pending: f.Pending}
-		if !f.Pending {
+		body := &millracev1.SubscribedFrame{
+			Topic: valid(f.Topic), Pending: f.Pending, Class: class(f.Class), Cursor: f.Prefix, Pattern: valid(f.Pattern),
+		}
+		if f.HasPosition() {
 			body.Position = wire.Position(f.Position)
 		}
 		m.Kind = &millracev1.ServerFrame_Subscribed{Subscribed: body}
 	case gateway.Unsubscribed:
-		m.Kind = &millracev1.ServerFrame_Unsubscribed{Unsubscribed: &millracev1.UnsubscribedFrame{Topic: valid(f.Topic), Error: wire.Error(f.Err)}}
+		m.Kind = &millracev1.ServerFrame_Unsubscribed{Unsubscribed: &millracev1.UnsubscribedFrame{
+			Topic: valid(f.Topic), Error: wire.Error(f.Err), Cursor: f.Prefix,
+		}}
 	case gateway.Advanced:
-		m.Kind = &millracev1.ServerFrame_Advanced{Advanced: &millracev1.AdvancedFrame{Topic: valid(f.Topic), Position: wire.Position(f.Position)}}
+		m.Kind = &millracev1.ServerFrame_Advanced{Advanced: &millracev1.AdvancedFrame{
+			Topic: valid(f.Topic), Position: wire.Position(f.Position), Conflated: f.Conflated,
+		}}
 	case gateway.Published:
 		m.Kind = &millracev1.ServerFrame_Published{Published: &millracev1.PublishedFrame{
-			Topic: valid(f.Ack.Topic), Position: wire.Position(f.Ack.Position), TimeMs: unixMilli(f.Ack.Time), Repeated: f.Ack.Repeated,
+			Topic: valid(f.Ack.Topic), Position: place(f.Ack.Position), TimeMs: unixMilli(f.Ack.Time), Repeated: f.Ack.Repeated,
 		}}
 	case gateway.History:
 		m.Kind = &millracev1.ServerFrame_History{History: page(f)}
@@ -58,7 +64,7 @@ func AppendProtobufEvent(dst []byte, e *millrace.Event) []byte {
 
 // AppendProtobufGap appends a gap's frame in protobuf.
 func AppendProtobufGap(dst []byte, g *millrace.Gap) []byte {
-	return appendMessage(dst, &millracev1.ServerFrame{Kind: &millracev1.ServerFrame_Gap{Gap: wire.Gap(g)}})
+	return appendMessage(dst, &millracev1.ServerFrame{Kind: &millracev1.ServerFrame_Gap{Gap: gap(g)}})
 }
 
 func appendMessage(dst []byte, m *millracev1.ServerFrame) []byte {
@@ -73,7 +79,7 @@ func connected(f gateway.Connected) *millracev1.ConnectedFrame {
 	return &millracev1.ConnectedFrame{
 		Session:        f.Session,
 		Subject:        valid(f.Subject),
-		Cursor:         f.Seal,
+		Cursor:         f.Prefix,
 		PingIntervalMs: uint32(millis(f.PingInterval)),
 		TimeoutMs:      uint32(millis(timeout(f))),
 		MaxFrameBytes:  uint32(max(f.MaxFrameBytes, 0)),
@@ -86,7 +92,7 @@ func connected(f gateway.Connected) *millracev1.ConnectedFrame {
 func event(e *millrace.Event) *millracev1.EventFrame {
 	m := &millracev1.EventFrame{
 		Topic:       valid(e.Topic),
-		Position:    wire.Position(e.Position),
+		Position:    place(e.Position),
 		Id:          valid(e.ID),
 		Name:        valid(e.Name),
 		Key:         valid(e.Key),
@@ -98,6 +104,10 @@ func event(e *millrace.Event) *millracev1.EventFrame {
 	}
 	if e.Sender != (millrace.Sender{}) {
 		m.Sender = &millracev1.Sender{Session: valid(e.Sender.Session), Subject: valid(e.Sender.Subject)}
+	}
+	if e.Tombstone {
+		m.Tombstone = true
+		return m
 	}
 	switch payload(e) {
 	case millrace.PayloadJSON:
@@ -123,9 +133,26 @@ func page(f gateway.History) *millracev1.HistoryPageFrame {
 		m.Events = append(m.Events, event(e))
 	}
 	if f.Page.Gap != nil {
-		m.Gap = wire.Gap(f.Page.Gap)
+		m.Gap = gap(f.Page.Gap)
 	}
 	return m
+}
+
+// gap makes the message of a gap, without positions in class ephemeral.
+func gap(g *millrace.Gap) *millracev1.Gap {
+	m := wire.Gap(g)
+	if !hasPositions(g) {
+		m.After, m.Until = nil, nil
+	}
+	return m
+}
+
+// place makes the message of where an event stands, none in class ephemeral.
+func place(p millrace.Position) *millracev1.Position {
+	if p.IsZero() {
+		return nil
+	}
+	return wire.Position(p)
 }
 
 // valid returns a string as protobuf takes it, which fails on one that is not UTF-8.

@@ -4,6 +4,8 @@ package gatewaytest
 
 import (
 	"context"
+	"maps"
+	"slices"
 	"sync"
 
 	"github.com/millrace-dev/millrace"
@@ -37,7 +39,9 @@ type follow struct {
 	start    millrace.Start
 	attached bool
 	pos      millrace.Position
-	lose     int // so many events will get lost on their way
+	lose     int    // so many events will get lost on their way
+	lost     uint64 // so many did in class ephemeral, which is told
+	matched  map[string]bool
 }
 
 type dedup struct{ topic, principal, id string }
@@ -59,6 +63,26 @@ func (b *Broker) log(topic string) *log {
 	return l
 }
 
+// match tells a pattern's follower of a topic, once.
+func (b *Broker) match(pattern string, f *follow, l *log) {
+	if millrace.Pattern(pattern).IsTopic() || f.matched[l.topic] || !millrace.Pattern(pattern).Matches(l.topic) {
+		return
+	}
+	f.matched[l.topic] = true
+	b.tell(millrace.Update{Kind: millrace.UpdateMatched, Pattern: pattern, Topic: l.topic, Position: l.head(), Class: l.class})
+}
+
+// attachPattern tells of all topics that a pattern covers.
+func (b *Broker) attachPattern(pattern string, f *follow) {
+	for _, topic := range slices.Sorted(maps.Keys(b.logs)) {
+		if l := b.logs[topic]; len(l.stored)+len(l.passed) > 0 {
+			b.match(pattern, f, l)
+		}
+	}
+	f.attached = true
+	b.tell(millrace.Update{Kind: millrace.UpdateAttached, Topic: pattern})
+}
+
 func (b *Broker) tell(u ...millrace.Update) {
 	b.news = append(b.news, u...)
 	select {
@@ -74,7 +98,7 @@ func (b *Broker) Subscribe(want millrace.Subscription) error {
 	if b.closed {
 		return millrace.Errorf(millrace.ReasonUnavailable, "the broker is closed")
 	}
-	f := &follow{start: want.Start}
+	f := &follow{start: want.Start, matched: map[string]bool{}}
 	b.follows[want.Topic] = f
 	b.attach(want.Topic, f)
 	return nil
@@ -90,8 +114,14 @@ func (b *Broker) attach(topic string, f *follow) {
 		b.tell(millrace.Update{Kind: millrace.UpdateRefused, Topic: topic, Err: err})
 		return
 	}
+	if !millrace.Pattern(topic).IsTopic() {
+		b.attachPattern(topic, f)
+		return
+	}
 	l := b.log(topic)
 	switch {
+	case l.class == millrace.ClassEphemeral:
+		f.lost = 0 // what a new attachment means, as does the old one
 	case f.attached:
 	case f.start.Kind == millrace.StartAfter:
 		f.pos = f.start.After
@@ -99,19 +129,30 @@ func (b *Broker) attach(topic string, f *follow) {
 		f.pos = l.resolve(f.start)
 	}
 	f.attached = true
-	b.tell(millrace.Update{Kind: millrace.UpdateAttached, Topic: topic, Position: f.pos})
+	b.tell(millrace.Update{Kind: millrace.UpdateAttached, Topic: topic, Position: f.pos, Class: l.class})
 	b.catchUp(l, f)
 }
 
 func (b *Broker) catchUp(l *log, f *follow) {
+	if l.class == millrace.ClassEphemeral {
+		return
+	}
 	events, gap := l.after(f.pos)
 	if gap != nil {
 		b.tell(millrace.Update{Kind: millrace.UpdateGap, Topic: l.topic, Gap: gap})
 		f.pos = gap.Until
 	}
-	if len(events) > 0 {
-		b.tell(millrace.Update{Kind: millrace.UpdateEvents, Topic: l.topic, Events: events})
-		f.pos = events[len(events)-1].Position
+	for len(events) > 0 {
+		if before := events[0].Before(); before.Offset != f.pos.Offset {
+			b.tell(millrace.Update{Kind: millrace.UpdateAdvanced, Topic: l.topic, Position: before, Conflated: before.Offset - f.pos.Offset})
+		}
+		n := 1
+		for n < len(events) && events[n-1].Position.Precedes(events[n]) {
+			n++
+		}
+		b.tell(millrace.Update{Kind: millrace.UpdateEvents, Topic: l.topic, Events: events[:n:n]})
+		f.pos = events[n-1].Position
+		events = events[n:]
 	}
 }
 
@@ -166,6 +207,11 @@ func (b *Broker) publish(p millrace.Publish) millrace.Ack {
 	if p.Expect != nil && *p.Expect != l.head() {
 		return millrace.Ack{Topic: l.topic, Err: millrace.Errorf(millrace.ReasonConflict, "the head is at %s", l.head())}
 	}
+	if !b.detached {
+		for pattern, f := range b.follows {
+			b.match(pattern, f, l)
+		}
+	}
 	l.append(p.Event)
 	ack := millrace.Ack{Topic: l.topic, Position: p.Event.Position, Time: p.Event.Time}
 	if key.id != "" {
@@ -182,6 +228,13 @@ func (b *Broker) announce(l *log, e *millrace.Event) {
 	case f.lose > 0:
 		f.lose--
 		f.pos = e.Position
+		f.lost++
+	case l.class == millrace.ClassEphemeral:
+		if f.lost > 0 {
+			b.tell(millrace.Update{Kind: millrace.UpdateGap, Topic: l.topic, Gap: &millrace.Gap{Topic: l.topic, Cause: millrace.CauseSlow, Count: f.lost}})
+			f.lost = 0
+		}
+		b.tell(millrace.Update{Kind: millrace.UpdateEvents, Topic: l.topic, Events: []*millrace.Event{e}})
 	case b.careless || f.pos.Precedes(e):
 		b.tell(millrace.Update{Kind: millrace.UpdateEvents, Topic: l.topic, Events: []*millrace.Event{e}})
 		f.pos = e.Position

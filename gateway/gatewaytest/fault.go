@@ -14,6 +14,20 @@ func (b *Broker) Put(topic string, texts ...string) millrace.Position {
 	return b.Head(topic)
 }
 
+// Set publishes events of one key that are just text.
+func (b *Broker) Set(topic, key string, texts ...string) {
+	for _, text := range texts {
+		e := textEvent(topic, text)
+		e.Key = key
+		b.Store(e)
+	}
+}
+
+// Delete publishes the tombstone of a key.
+func (b *Broker) Delete(topic, key string) {
+	b.Store(&millrace.Event{Topic: topic, Key: key, Tombstone: true})
+}
+
 // Store publishes events, whatever Fail says.
 func (b *Broker) Store(events ...*millrace.Event) {
 	b.mu.Lock()
@@ -157,6 +171,30 @@ func (b *Broker) record(topic string) record {
 	defer b.mu.Unlock()
 	l := b.log(topic)
 	return record{head: l.head(), floor: l.floor(), resets: l.resets}
+}
+
+// replaced reports whether there is a later event of the same key.
+func (b *Broker) replaced(e *millrace.Event) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	l := b.log(e.Topic)
+	for _, other := range l.stored {
+		if other.Key == e.Key && other.Position.Offset > e.Position.Offset {
+			return true
+		}
+	}
+	return false
+}
+
+// passed returns the events of a topic of class ephemeral from one number up to but not including another; 0: all.
+func (b *Broker) passed(topic string, from, until uint64) []*millrace.Event {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	all := b.log(topic).passed
+	if until == 0 {
+		until = uint64(len(all)) + 1
+	}
+	return slices.Clone(all[from-1 : until-1])
 }
 
 // between returns the events of one lineage after one position up to another, and whether there is such a run. Events that

@@ -1,25 +1,41 @@
 package gatewaytest
 
 import (
+	"cmp"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/millrace-dev/millrace"
 )
 
+// ClassOf returns the class of a topic in these tests: it is the topic's first segment, if that is one, else log.
+func ClassOf(topic string) millrace.Class {
+	word, _, _ := strings.Cut(topic, ":")
+	if c, ok := millrace.ParseClass(word); ok {
+		return c
+	}
+	return millrace.ClassLog
+}
+
 // log is one topic's log, complete and small. It keeps every mark of its lineage, and every event that it ever stored for
 // those who check; what it says to readers is bounded by trim. It is not safe for concurrent use.
 type log struct {
 	topic  string
+	class  millrace.Class
 	birth  uint64            // mark of offset 0; 0 until the first event
 	marks  []uint64          // by offset - 1
-	events []*millrace.Event // that are kept, the last ones
+	events []*millrace.Event // that are kept: the last ones, in class latest of each key only the newest
+	base   uint64            // offset of the newest that was trimmed
 	resets int               // lineages that were lost
 	stored map[uint64]*millrace.Event
+	passed []*millrace.Event // in class ephemeral
 }
 
-func newLog(topic string) *log { return &log{topic: topic, stored: map[uint64]*millrace.Event{}} }
+func newLog(topic string) *log {
+	return &log{topic: topic, class: ClassOf(topic), stored: map[uint64]*millrace.Event{}}
+}
 
 func mark() uint64 { return rand.Uint64() | 1 }
 
@@ -44,10 +60,19 @@ func (l *log) floor() millrace.Position {
 	if len(l.marks) == 0 {
 		return millrace.Position{}
 	}
-	return l.at(uint64(len(l.marks) - len(l.events)))
+	return l.at(l.base)
 }
 
+// append stores an event. In class ephemeral it passes, with its number in place of the mark before it.
 func (l *log) append(e *millrace.Event) {
+	if l.class == millrace.ClassEphemeral {
+		l.passed = append(l.passed, e)
+		e.Prev, e.Time = uint64(len(l.passed)), time.Now().Truncate(time.Millisecond)
+		return
+	}
+	if l.class == millrace.ClassLatest {
+		l.events = slices.DeleteFunc(slices.Clone(l.events), func(o *millrace.Event) bool { return o.Key == e.Key })
+	}
 	if l.birth == 0 {
 		l.birth = mark()
 	}
@@ -59,12 +84,15 @@ func (l *log) append(e *millrace.Event) {
 }
 
 func (l *log) trim(keep int) {
-	l.events = slices.Clone(l.events[max(0, len(l.events)-keep):])
+	if n := len(l.events) - keep; n > 0 {
+		l.base = l.events[n-1].Position.Offset
+		l.events = slices.Clone(l.events[n:])
+	}
 }
 
 // reset loses the lineage.
 func (l *log) reset() {
-	l.birth, l.marks, l.events = 0, nil, nil
+	l.birth, l.marks, l.events, l.base = 0, nil, nil, 0
 	l.resets++
 }
 
@@ -84,7 +112,8 @@ func (l *log) after(p millrace.Position) ([]*millrace.Event, *millrace.Gap) {
 	case p.Offset < floor.Offset:
 		return l.events, gap(millrace.CauseTrimmed)
 	}
-	return l.events[p.Offset-floor.Offset:], nil
+	i, _ := slices.BinarySearchFunc(l.events, p.Offset+1, func(e *millrace.Event, offset uint64) int { return cmp.Compare(e.Position.Offset, offset) })
+	return l.events[i:], nil
 }
 
 // resolve turns a start other than after into a position.
@@ -94,25 +123,23 @@ func (l *log) resolve(s millrace.Start) millrace.Position {
 	case millrace.StartEarliest:
 		return floor
 	case millrace.StartLast:
-		return l.at0(floor.Offset + uint64(max(0, len(l.events)-s.Count)))
+		if n := len(l.events); s.Count > 0 && n > 0 {
+			return l.events[max(0, n-s.Count)].Before()
+		}
 	case millrace.StartSince:
 		i := slices.IndexFunc(l.events, func(e *millrace.Event) bool { return !e.Time.Before(s.Since) })
 		if i >= 0 {
-			return l.at0(floor.Offset + uint64(i))
+			return l.events[i].Before()
 		}
 	}
 	return l.head()
 }
 
-func (l *log) at0(offset uint64) millrace.Position {
-	if l.birth == 0 {
-		return millrace.Position{}
-	}
-	return l.at(offset)
-}
-
 // read answers a range.
 func (l *log) read(r millrace.Range) (millrace.Page, error) {
+	if l.class == millrace.ClassEphemeral || r.State && l.class != millrace.ClassLatest {
+		return millrace.Page{}, millrace.Errorf(millrace.ReasonUnsupported, "there is no such thing in class %s", l.class)
+	}
 	if r.Backward {
 		return l.readBackward(r)
 	}
@@ -122,7 +149,7 @@ func (l *log) read(r millrace.Range) (millrace.Page, error) {
 		from = l.resolve(r.Start)
 	}
 	events, gap := l.after(from)
-	page = millrace.Page{Gap: gap, Next: from, Head: l.head()}
+	page = millrace.Page{Gap: gap, Next: from, Head: l.head(), Class: l.class}
 	if gap != nil {
 		page.Next = gap.Until
 	}
@@ -130,6 +157,9 @@ func (l *log) read(r millrace.Range) (millrace.Page, error) {
 	page.Events, page.More = slices.Clone(events[:n]), n < len(events)
 	if n > 0 {
 		page.Next = events[n-1].Position
+	}
+	if r.State {
+		page.Events = slices.DeleteFunc(page.Events, func(e *millrace.Event) bool { return e.Tombstone })
 	}
 	return page, nil
 }
@@ -142,11 +172,10 @@ func (l *log) readBackward(r millrace.Range) (millrace.Page, error) {
 			return millrace.Page{}, millrace.Errorf(millrace.ReasonCursorInvalid, "the position is not of this log")
 		}
 	}
-	floor := l.floor()
-	events := slices.Clone(l.events[:max(until.Offset, floor.Offset)-floor.Offset])
+	events := slices.DeleteFunc(slices.Clone(l.events), func(e *millrace.Event) bool { return e.Position.Offset > until.Offset })
 	slices.Reverse(events)
 	n := count(events, r)
-	page := millrace.Page{Events: events[:n:n], Next: until, Head: l.head(), More: n < len(events)}
+	page := millrace.Page{Events: events[:n:n], Next: until, Head: l.head(), More: n < len(events), Class: l.class}
 	if n > 0 {
 		page.Next = events[n-1].Before()
 	}

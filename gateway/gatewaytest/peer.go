@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"slices"
 	"sync"
 	"testing"
@@ -140,12 +141,13 @@ func (p *Peer) note(line Line, others, cursor string) {
 	if err := p.books.note(line); err != nil {
 		p.faults = append(p.faults, err)
 	}
-	shared := line.Event != nil || line.Gap != nil
+	_, advanced := line.Frame.(*gateway.Advanced)
+	shared := line.Event != nil || line.Gap != nil || advanced
 	switch {
 	case !p.lead:
 		p.cursor = p.books.cursor()
-	case shared && others == "", line.Frame != nil && cursor == "":
-		p.faults = append(p.faults, fmt.Errorf("%+v came without a cursor", line))
+	case shared && others == "", !shared && line.Frame != nil && cursor == "":
+		p.faults = append(p.faults, fmt.Errorf("%s came without a cursor", line))
 	case shared:
 		p.cursor = others + "," + string(millrace.AppendPiece(nil, line.piece()))
 	case line.Frame != nil:
@@ -153,19 +155,22 @@ func (p *Peer) note(line Line, others, cursor string) {
 	}
 	if p.lead && !line.Ping && !line.Closed {
 		if err := p.books.check(p.cursor); err != nil {
-			p.faults = append(p.faults, fmt.Errorf("after %+v: %w", line, err))
+			p.faults = append(p.faults, fmt.Errorf("after %s: %w", line, err))
 		}
 	}
 	line.Cursor = p.cursor
 	p.lines = append(p.lines, line)
 }
 
-// piece is the piece of a cursor that the bytes of an event or gap carry.
+// piece is the piece of a cursor that the shared bytes of a line carry. In class ephemeral it has no position.
 func (l Line) piece() millrace.Piece {
-	if l.Gap != nil {
-		return millrace.Piece{Topic: l.Gap.Topic, Position: l.Gap.Until, Attached: true}
+	switch f, advanced := l.Frame.(*gateway.Advanced); {
+	case advanced:
+		return millrace.Piece{Topic: f.Topic, Position: f.Position, Attached: true}
+	case l.Gap != nil:
+		return millrace.Piece{Topic: l.Gap.Topic, Position: l.Gap.Until, Attached: l.Gap.After != l.Gap.Until}
 	}
-	return millrace.Piece{Topic: l.Event.Topic, Position: l.Event.Position, Attached: true}
+	return millrace.Piece{Topic: l.Event.Topic, Position: l.Event.Position, Attached: !l.Event.Position.IsZero()}
 }
 
 func (p *Peer) fault(err error) {
@@ -229,6 +234,13 @@ func (p *Peer) Position(topic string) (millrace.Position, bool) {
 	return at.pos, at.attached
 }
 
+// Topics returns the topics that the peer was told to have, or to get once the broker is back.
+func (p *Peer) Topics() []string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return slices.DeleteFunc(slices.Sorted(maps.Keys(p.books.places)), func(name string) bool { return !millrace.Pattern(name).IsTopic() })
+}
+
 // Received returns how many bytes the peer read.
 func (p *Peer) Received() int {
 	p.mu.Lock()
@@ -255,6 +267,29 @@ func (p *Peer) Check(t testing.TB) {
 	defer p.mu.Unlock()
 	if n := len(p.faults); n > 0 {
 		t.Errorf("%d faults, the first of them: %v", n, p.faults[0])
+	}
+}
+
+// CheckLast fails the test unless the peer has, or was told the loss of, all that passed in a topic of class ephemeral and
+// is for it.
+func (p *Peer) CheckLast(t testing.TB, topic string) {
+	t.Helper()
+	p.Check(t)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	at, ok := p.books.places[topic]
+	if !ok || at.class != millrace.ClassEphemeral {
+		t.Errorf("the peer is not attached to %s", topic)
+		return
+	}
+	missed := 0
+	for _, e := range p.books.broker.passed(topic, at.last+1, 0) {
+		if p.books.isFor(e) {
+			missed++
+		}
+	}
+	if at.last > 0 && !at.unknown && at.lost < uint64(missed) {
+		t.Errorf("the peer missed %d events of %s behind event %d and was told of %d", missed, topic, at.last, at.lost)
 	}
 }
 

@@ -17,7 +17,7 @@ type UpstreamHarness struct {
 	Upstream gateway.Upstream
 
 	// Behind publishes by another way than the upstream, in order, and returns when the events are stored. Each event's
-	// data is of 1 KB at most.
+	// data is of 1 KB at most. Topics are of the class that ClassOf says.
 	Behind func(events ...*millrace.Event)
 
 	// Keeps is how many of its newest events a topic's log keeps: 20 to 2,000.
@@ -47,6 +47,8 @@ func TestUpstream(t *testing.T, open func(t *testing.T) UpstreamHarness) {
 	if open(t).Sever != nil {
 		t.Run("an outage loses nothing, and is told", func(t *testing.T) { watch(t, open(t)).outage() })
 		t.Run("a subscription made during an outage holds after it", func(t *testing.T) { watch(t, open(t)).lateOutage() })
+		t.Run("of a state that changed during an outage the newest of each key is told, and how many are older", func(t *testing.T) { watch(t, open(t)).stateOutage() })
+		t.Run("after an outage an ephemeral topic goes on, and a pattern has what was born", func(t *testing.T) { watch(t, open(t)).bornInOutage() })
 	}
 }
 
@@ -70,6 +72,14 @@ var upstreamPromises = []struct {
 	{"what is published arrives as it was sent", (*watcher).verbatim},
 	{"history is whole forward and backward, in pages", (*watcher).history},
 	{"history tells what it does not have", (*watcher).historyGap},
+	{"the class of a topic is told when it is attached", (*watcher).classes},
+	{"a state is told by the newest of each key, and then its changes", (*watcher).state},
+	{"a state that changes faster than it is taken is told by the newest of each key, with every offset accounted for", (*watcher).stateFlood},
+	{"a state is read with its tombstones or without", (*watcher).stateHistory},
+	{"ephemeral events go to who is there, without positions", (*watcher).ephemeral},
+	{"ephemeral events that are not taken in time are counted", (*watcher).ephemeralFlood},
+	{"a pattern tells of the topics that there are, and of each that is born before it has events", (*watcher).pattern},
+	{"a pattern can be left and taken again", (*watcher).patternAgain},
 	{"Next ends with its context, and loses nothing by it", (*watcher).nextEnds},
 	{"closing ends Next", (*watcher).closing},
 }
@@ -91,6 +101,10 @@ type watched struct {
 	pos      millrace.Position
 	events   []*millrace.Event
 	gaps     []millrace.Gap
+
+	class     millrace.Class
+	conflated uint64
+	matched   []millrace.Update // of a pattern
 }
 
 func watch(t *testing.T, h UpstreamHarness) *watcher {
@@ -130,7 +144,14 @@ func (w *watcher) until(what string, done func() bool) {
 // note books an update. What comes before a topic is attached where it should be may be of a subscription that was ended.
 func (w *watcher) note(u millrace.Update) {
 	w.Helper()
+	if u.Kind == millrace.UpdateMatched {
+		w.match(u)
+		return
+	}
 	b := w.books[u.Topic]
+	if b == nil {
+		return
+	}
 	begins := u.Kind == millrace.UpdateAttached && (b.start.Kind != millrace.StartAfter || u.Position == b.start.After)
 	if !b.attached && !begins && u.Kind != millrace.UpdateRefused {
 		return
@@ -140,7 +161,7 @@ func (w *watcher) note(u millrace.Update) {
 		if b.times > 0 && u.Position != b.pos {
 			w.Fatalf("%s is attached again at %s; it was at %s", u.Topic, u.Position, b.pos)
 		}
-		b.attached, b.detached, b.pos = true, false, u.Position
+		b.attached, b.detached, b.pos, b.class = true, false, u.Position, u.Class
 		b.times++
 	case millrace.UpdateDetached:
 		b.detached = true
@@ -149,9 +170,18 @@ func (w *watcher) note(u millrace.Update) {
 			w.Fatalf("%s, at %s", u.Gap, b.pos)
 		}
 		b.gaps, b.pos = append(b.gaps, *u.Gap), u.Gap.Until
+	case millrace.UpdateAdvanced:
+		if n := u.Position.Offset - b.pos.Offset; u.Position.Offset <= b.pos.Offset || u.Conflated != n || b.class != millrace.ClassLatest {
+			w.Fatalf("%s, of class %s, advances from %s to %s over %d conflated events", u.Topic, b.class, b.pos, u.Position, u.Conflated)
+		}
+		b.conflated, b.pos = b.conflated+u.Conflated, u.Position
 	case millrace.UpdateEvents:
 		for _, e := range u.Events {
-			if b.detached || e.Topic != u.Topic || !b.pos.Precedes(e) {
+			follows := b.pos.Precedes(e)
+			if b.class == millrace.ClassEphemeral {
+				follows = e.Position.IsZero()
+			}
+			if b.detached || e.Topic != u.Topic || !follows {
 				w.Fatalf("event %s of %s after mark %d; it was at %s of %s (detached: %v)", e.Position, e.Topic, e.Prev, b.pos, u.Topic, b.detached)
 			}
 			b.events, b.pos = append(b.events, e), e.Position

@@ -15,8 +15,9 @@ import (
 
 // Wire returns a wire of readable lines. An event's line carries its topic's own piece of the cursor.
 //
-//	event <topic> <position> <mark before> <session of the sender or -> <data>
-//	gap <topic> <after> <until> <cause>
+//	event <topic> <position> <mark before> <session of the sender or -> <key or -> <name or -> <data>
+//	gap <topic> <after> <until> <cause> <count>
+//	advanced <topic> <position> <conflated>
 //	<kind of frame> <id of the command> <the frame as JSON>
 //	close <the error as JSON>
 //	ping
@@ -25,7 +26,10 @@ func Wire() *gateway.Wire {
 		Name:        "lines",
 		AppendEvent: appendEvent,
 		AppendGap: func(dst []byte, g *millrace.Gap) []byte {
-			return fmt.Appendf(dst, "gap %s %s %s %s\n", g.Topic, g.After, g.Until, g.Cause)
+			return fmt.Appendf(dst, "gap %s %s %s %s %d\n", g.Topic, g.After, g.Until, g.Cause, g.Count)
+		},
+		AppendAdvanced: func(dst []byte, a *gateway.Advanced) []byte {
+			return fmt.Appendf(dst, "advanced %s %s %d\n", a.Topic, a.Position, a.Conflated)
 		},
 		AppendFrame: func(dst []byte, re uint32, f gateway.Frame, _ []byte) []byte { return appendFrame(dst, re, f) },
 		AppendClose: func(dst []byte, err *millrace.Error) []byte {
@@ -37,7 +41,7 @@ func Wire() *gateway.Wire {
 }
 
 // LeadWire is Wire with the session's whole cursor: "others <cursor but for the event's topic>" stands before the line of
-// an event or gap, and "cursor <cursor>" before that of a frame.
+// an event, a gap or what was passed over, and "cursor <cursor>" before that of a frame.
 func LeadWire() *gateway.Wire {
 	w := Wire()
 	w.Name = "lines with cursors"
@@ -56,8 +60,17 @@ func appendEvent(dst []byte, e *millrace.Event) []byte {
 	if e.NoEcho {
 		session = e.Sender.Session
 	}
-	return fmt.Appendf(dst, "event %s %s %d %s %s\n", e.Topic, e.Position, e.Prev, session, strconv.Quote(string(e.Data)))
+	return fmt.Appendf(dst, "event %s %s %d %s %s %s %s\n", e.Topic, e.Position, e.Prev, session, dash(e.Key), dash(e.Name), strconv.Quote(string(e.Data)))
 }
+
+func dash(s string) string {
+	if s == "" {
+		return "-"
+	}
+	return s
+}
+
+func undash(s string) string { return strings.TrimPrefix(s, "-") }
 
 func appendFrame(dst []byte, re uint32, f gateway.Frame) []byte {
 	return append(appendJSON(fmt.Appendf(dst, "%s %d ", reflect.TypeOf(f).Name(), re), withoutCause(f)), '\n')
@@ -106,12 +119,26 @@ type Line struct {
 	Cursor string // the session's cursor after it, on a wire that tells it
 }
 
+// String describes the line for people.
+func (l Line) String() string {
+	switch {
+	case l.Event != nil:
+		return fmt.Sprintf("event %s of %s", l.Event.Position, l.Event.Topic)
+	case l.Gap != nil:
+		return l.Gap.String()
+	case l.Frame != nil:
+		return fmt.Sprintf("%s in answer to %d: %s", reflect.TypeOf(l.Frame).Elem().Name(), l.Re, appendJSON(nil, l.Frame))
+	case l.Closed:
+		return "the close"
+	}
+	return "a ping"
+}
+
 func frameOf(kind string) (any, bool) {
 	for _, f := range []gateway.Frame{
 		gateway.Connected{},
 		gateway.Subscribed{},
 		gateway.Unsubscribed{},
-		gateway.Advanced{},
 		gateway.Published{},
 		gateway.History{},
 		gateway.Failed{},
@@ -140,6 +167,8 @@ func parse(text []byte) (Line, error) {
 		return parseEvent(string(rest))
 	case "gap":
 		return parseGap(string(rest))
+	case "advanced":
+		return parseAdvanced(string(rest))
 	}
 	f, ok := frameOf(string(kind))
 	re, body, _ := bytes.Cut(rest, []byte(" "))
@@ -151,9 +180,9 @@ func parse(text []byte) (Line, error) {
 }
 
 func parseEvent(text string) (Line, error) {
-	parts := strings.SplitN(text, " ", 5)
-	if len(parts) != 5 {
-		return Line{}, fmt.Errorf("event %q: want 5 parts", text)
+	parts := strings.SplitN(text, " ", 7)
+	if len(parts) != 7 {
+		return Line{}, fmt.Errorf("event %q: want 7 parts", text)
 	}
 	pos, err := millrace.ParsePosition(parts[1])
 	if err != nil {
@@ -163,11 +192,11 @@ func parseEvent(text string) (Line, error) {
 	if err != nil {
 		return Line{}, fmt.Errorf("parse event: %w", err)
 	}
-	data, err := strconv.Unquote(parts[4])
+	data, err := strconv.Unquote(parts[6])
 	if err != nil {
-		return Line{}, fmt.Errorf("parse event's data %q: %w", parts[4], err)
+		return Line{}, fmt.Errorf("parse event's data %q: %w", parts[6], err)
 	}
-	e := &millrace.Event{Topic: parts[0], Position: pos, Prev: prev, Data: []byte(data)}
+	e := &millrace.Event{Topic: parts[0], Position: pos, Prev: prev, Key: undash(parts[4]), Name: undash(parts[5]), Data: []byte(data)}
 	if parts[3] != "-" {
 		e.NoEcho, e.Sender.Session = true, parts[3]
 	}
@@ -176,8 +205,8 @@ func parseEvent(text string) (Line, error) {
 
 func parseGap(text string) (Line, error) {
 	parts := strings.Split(text, " ")
-	if len(parts) != 4 {
-		return Line{}, fmt.Errorf("gap %q: want 4 parts", text)
+	if len(parts) != 5 {
+		return Line{}, fmt.Errorf("gap %q: want 5 parts", text)
 	}
 	after, err := millrace.ParsePosition(parts[1])
 	if err != nil {
@@ -191,5 +220,25 @@ func parseGap(text string) (Line, error) {
 	if !ok {
 		return Line{}, fmt.Errorf("gap %q: unknown cause", text)
 	}
-	return Line{Gap: &millrace.Gap{Topic: parts[0], After: after, Until: until, Cause: cause}}, nil
+	n, err := strconv.ParseUint(parts[4], 10, 64)
+	if err != nil {
+		return Line{}, fmt.Errorf("parse gap: %w", err)
+	}
+	return Line{Gap: &millrace.Gap{Topic: parts[0], After: after, Until: until, Cause: cause, Count: n}}, nil
+}
+
+func parseAdvanced(text string) (Line, error) {
+	parts := strings.Split(text, " ")
+	if len(parts) != 3 {
+		return Line{}, fmt.Errorf("advanced %q: want 3 parts", text)
+	}
+	at, err := millrace.ParsePosition(parts[1])
+	if err != nil {
+		return Line{}, fmt.Errorf("parse advanced: %w", err)
+	}
+	n, err := strconv.ParseUint(parts[2], 10, 64)
+	if err != nil {
+		return Line{}, fmt.Errorf("parse advanced: %w", err)
+	}
+	return Line{Frame: &gateway.Advanced{Topic: parts[0], Position: at, Conflated: n}}, nil
 }

@@ -14,11 +14,12 @@ import (
 
 // Request headers; but for the cursor each may be a query parameter instead.
 const (
-	headerCursor = "Millrace-Cursor"
-	headerID     = "Millrace-Event-Id"
-	headerName   = "Millrace-Event-Name"
-	headerKey    = "Millrace-Event-Key"
-	headerExpect = "Millrace-Expect"
+	headerCursor    = "Millrace-Cursor"
+	headerID        = "Millrace-Event-Id"
+	headerName      = "Millrace-Event-Name"
+	headerKey       = "Millrace-Event-Key"
+	headerTombstone = "Millrace-Event-Tombstone"
+	headerExpect    = "Millrace-Expect"
 )
 
 // publish stores the body as the data of an event.
@@ -60,6 +61,9 @@ func (h *Handler) readEvent(w http.ResponseWriter, r *http.Request) (millrace.Pu
 		p.Expect = &expect
 	}
 	var err *millrace.Error
+	if e.Tombstone, err = readSwitch("tombstone", parameter(r, headerTombstone, "tombstone")); err != nil {
+		return p, err
+	}
 	e.Data, err = readBody(w, r, h.gateway.MaxEventBytes())
 	return p, err
 }
@@ -119,7 +123,7 @@ func (h *Handler) history(w http.ResponseWriter, r *http.Request) {
 	writeJSON(w, http.StatusOK, frame.AppendBody(nil, gateway.History{Topic: topic, Page: page}))
 }
 
-// readRange reads start (or after, for short), limit and order.
+// readRange reads start (or after, for short), limit, order and state.
 func readRange(r *http.Request) (millrace.Range, *millrace.Error) {
 	var asked millrace.Range
 	query := r.URL.Query()
@@ -142,6 +146,9 @@ func readRange(r *http.Request) (millrace.Range, *millrace.Error) {
 	}
 	var err *millrace.Error
 	if asked.Start, err = ReadStart(start); err != nil {
+		return asked, err
+	}
+	if asked.State, err = readSwitch("state", query.Get("state")); err != nil {
 		return asked, err
 	}
 	if text := query.Get("limit"); text != "" {

@@ -276,3 +276,23 @@ func TestTheTokenOfTheHeaderCountsBeforeThatOfTheQuery(t *testing.T) {
 		}
 	}
 }
+
+// Protocol 6.1 and 6.2.
+func TestAStateIsReadAndItsKeysAreDeleted(t *testing.T) {
+	h := build(t)
+	const state = "/v1/topics/latest:prices/events"
+	h.wants(200, `"offset":"1"`, "POST", state+"?key=a", "1")
+	h.wants(200, `"offset":"2"`, "POST", state+"?key=b", "2")
+	h.wants(200, `"offset":"3"`, "POST", state+"?key=a&tombstone=1", "")
+	h.wants(200, `"key":"a","timeMs":`, "GET", state, "")
+	h.wants(200, `"tombstone":true`, "GET", state, "")
+	if got := h.wants(200, `"key":"b"`, "GET", state+"?state=1", ""); strings.Contains(got, "tombstone") {
+		h.Errorf("the state has a tombstone: %s", got)
+	}
+	h.wants(200, `"offset":"4"`, "POST", state, "", "Millrace-Event-Key", "b", "Millrace-Event-Tombstone", "1")
+	h.wants(200, `"events":[]`, "GET", state+"?state=1", "")
+	h.wants(501, `"unsupported"`, "GET", events+"?state=1", "")
+	h.wants(400, `"bad_request"`, "GET", state+"?state=yes", "")
+	h.wants(200, `{"topic":"ephemeral:a","timeMs":`, "POST", "/v1/topics/ephemeral:a/events", "1")
+	h.wants(501, `"unsupported"`, "GET", "/v1/topics/ephemeral:a/events", "")
+}

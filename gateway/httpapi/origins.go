@@ -102,7 +102,7 @@ func (o *Origins) Admit(h http.Header, r *http.Request) *millrace.Error {
 func preflight(h http.Header, methods string) {
 	h.Set("Access-Control-Allow-Methods", methods)
 	h.Set("Access-Control-Allow-Headers", strings.Join([]string{
-		"Authorization", "Content-Type", "Cache-Control", "Last-Event-ID", headerCursor, headerID, headerName, headerKey, headerExpect,
+		"Authorization", "Content-Type", "Cache-Control", "Last-Event-ID", headerCursor, headerID, headerName, headerKey, headerTombstone, headerExpect,
 	}, ", "))
 	h.Set("Access-Control-Max-Age", "600")
 }

@@ -19,7 +19,8 @@ func Token(r *http.Request) string {
 	return r.URL.Query().Get("token")
 }
 
-// ReadOpening reads what a peer asks for by the URL that it connects with: topic (any number), start, cursor, heartbeats.
+// ReadOpening reads what a peer asks for by the URL that it connects with: topic (any number), start, filter, maxRate,
+// cursor, heartbeats.
 // Only the grant is left to be filled in.
 func ReadOpening(query url.Values) (gateway.Opening, *millrace.Error) {
 	o := gateway.Opening{Cursor: query.Get("cursor")}
@@ -27,18 +28,44 @@ func ReadOpening(query url.Values) (gateway.Opening, *millrace.Error) {
 	if err != nil {
 		return o, err
 	}
+	if o.Wish, err = readWish(query); err != nil {
+		return o, err
+	}
 	for _, topic := range query["topic"] {
 		// A copy, or the topic's name would keep the whole URL in memory, and the token in it.
-		o.Topics = append(o.Topics, gateway.Subscribe{Topic: strings.Clone(topic), Start: start})
+		o.Topics = append(o.Topics, gateway.Subscribe{Topic: strings.Clone(topic), Start: start, Filter: o.Wish.Filter, MaxRate: o.Wish.MaxRate})
 	}
-	switch text := query.Get("heartbeats"); text {
+	o.Heartbeats, err = readSwitch("heartbeats", query.Get("heartbeats"))
+	return o, err
+}
+
+// readSwitch reads what is on (1) or off (0, or nothing).
+func readSwitch(name, text string) (bool, *millrace.Error) {
+	switch text {
 	case "", "0":
+		return false, nil
 	case "1":
-		o.Heartbeats = true
-	default:
-		return o, millrace.Errorf(millrace.ReasonBadRequest, "heartbeats is 0 or 1, not %.64q", text)
+		return true, nil
 	}
-	return o, nil
+	return false, millrace.Errorf(millrace.ReasonBadRequest, "%s is 0 or 1, not %.64q", name, text)
+}
+
+// readWish reads filter and maxRate.
+func readWish(query url.Values) (millrace.Option, *millrace.Error) {
+	var o millrace.Option
+	filter, err := millrace.ParseFilter(strings.Clone(query.Get("filter"))) // for the same reason a copy
+	if err != nil {
+		return o, millrace.AsError(err)
+	}
+	o.Filter = filter
+	if text := query.Get("maxRate"); text != "" {
+		rate, err := strconv.ParseFloat(text, 64)
+		if err != nil {
+			return o, millrace.Errorf(millrace.ReasonBadRequest, "maxRate is a number, not %.64q", text)
+		}
+		o.MaxRate = rate
+	}
+	return o, millrace.AsError(millrace.ValidateMaxRate(o.MaxRate))
 }
 
 // ReadStart reads a start as URLs have it: now, earliest, last=N, since=T or after=OFFSET-MARK, where T is a time of

@@ -1,0 +1,159 @@
+package gateway
+
+import (
+	"container/heap"
+	"slices"
+
+	"github.com/millrace-dev/millrace"
+)
+
+// holdEither takes on a topic or a pattern that the session does not have yet.
+func (s *Session) holdEither(c Subscribe) *millrace.Error {
+	if !millrace.Pattern(c.Topic).IsTopic() {
+		if s.findWildcard(c.Topic) != nil {
+			return nil
+		}
+		return s.holdWildcard(0, c)
+	}
+	if s.find(c.Topic) != nil {
+		return nil
+	}
+	_, err := s.hold(0, c)
+	return err
+}
+
+func (s *Session) find(topic string) *subscription {
+	for _, sub := range s.subs {
+		if sub.topic() == topic {
+			return sub
+		}
+	}
+	return nil
+}
+
+// subscribe adds a topic or a pattern. One that the session already has is answered with its position and goes on as it
+// was, but that a topic which was held for a pattern is held for itself from then on.
+func (s *Session) subscribe(re uint32, c Subscribe) {
+	switch {
+	case s.ending:
+		return
+	case !millrace.Pattern(c.Topic).IsTopic():
+		s.subscribeAll(re, c)
+		return
+	}
+	if sub := s.find(c.Topic); sub != nil {
+		if c.Pattern == "" {
+			sub.setFree(c.Start)
+		}
+		s.say(re, sub.subscribed())
+		return
+	}
+	sub, err := s.hold(re, c)
+	if err != nil {
+		s.say(re, Unsubscribed{Topic: c.Topic, Err: err})
+		return
+	}
+	sub.advance()
+}
+
+// hold takes a topic on, with a subscription that has yet to advance.
+func (s *Session) hold(re uint32, c Subscribe) (*subscription, *millrace.Error) {
+	if err := s.admits(c); err != nil {
+		return nil, err
+	}
+	a, err := s.loop.audience(c.Topic)
+	if err != nil {
+		return nil, err
+	}
+	a.held++
+	sub := &subscription{session: s, audience: a, wish: newWish(c), wildcard: s.findWildcard(c.Pattern), start: c.Start, re: re}
+	if sub.wildcard != nil && c.Start.Kind != millrace.StartAfter {
+		sub.settling = true
+		sub.wildcard.unsettled++
+	}
+	s.subs = append(s.subs, sub)
+	s.moved = nil
+	s.rewrite()
+	return sub, nil
+}
+
+// admits reports whether the session may have one more topic, this one.
+func (s *Session) admits(c Subscribe) *millrace.Error {
+	if err := millrace.ValidateTopic(c.Topic); err != nil {
+		return millrace.AsError(err)
+	}
+	if !s.grant.Allows(millrace.ActionSubscribe, c.Topic) {
+		return millrace.Errorf(millrace.ReasonForbidden, "the grant does not allow to subscribe to %s", c.Topic)
+	}
+	return s.hasRoom(c)
+}
+
+// hasRoom reports whether the session may have one more topic or pattern.
+func (s *Session) hasRoom(c Subscribe) *millrace.Error {
+	if err := millrace.ValidateMaxRate(c.MaxRate); err != nil {
+		return millrace.AsError(err)
+	}
+	if n := s.gateway.config.MaxTopics; len(s.subs)+len(s.wildcards) >= n {
+		return millrace.Errorf(millrace.ReasonTooManyTopics, "a session may have at most %d topics", n)
+	}
+	if s.wire.AppendLead != nil && s.cursorBound(c) > millrace.MaxCursorBytes {
+		return millrace.Errorf(millrace.ReasonTooManyTopics, "the session's cursor would be longer than %d bytes", millrace.MaxCursorBytes)
+	}
+	return nil
+}
+
+func (s *Session) unsubscribe(re uint32, topic string) {
+	if w := s.findWildcard(topic); w != nil {
+		w.end(re, nil)
+		return
+	}
+	sub := s.find(topic)
+	switch {
+	case sub == nil:
+		s.say(re, Failed{Err: millrace.Errorf(millrace.ReasonNotFound, "the session is not subscribed to %.255q", topic)})
+	case sub.wildcard != nil: // a cursor that lacks it but has the pattern would bring it back, from its birth
+		s.say(re, Failed{Err: millrace.Errorf(millrace.ReasonConflict, "%s is held for %s: subscribe to it, or unsubscribe from the pattern", topic, sub.wildcard.name())})
+	default:
+		s.drop(sub)
+		s.say(re, Unsubscribed{Topic: topic})
+	}
+}
+
+// lose ends a subscription that can't go on.
+func (s *Session) lose(sub *subscription, err *millrace.Error) {
+	w := sub.wildcard
+	s.drop(sub)
+	s.say(sub.re, Unsubscribed{Topic: sub.topic(), Err: err})
+	if w != nil {
+		w.confirm()
+	}
+}
+
+// drop takes a subscription out of wherever it is.
+func (s *Session) drop(sub *subscription) {
+	a := sub.audience
+	switch sub.place {
+	case placeLive:
+		a.drop(sub)
+	case placeWaiting:
+		a.stopWaiting(sub)
+	case placeStalled:
+		s.stalled = slices.DeleteFunc(s.stalled, func(o *subscription) bool { return o == sub })
+	case placeReading:
+		s.gateway.replays.cancel(sub.reading)
+	case placePaced:
+		heap.Remove(&s.loop.agenda, sub.index)
+	}
+	if sub.isSampled() {
+		a.exit(sub)
+	}
+	sub.place = placeNone
+	sub.unsettle()
+	s.subs = slices.DeleteFunc(s.subs, func(o *subscription) bool { return o == sub })
+	s.moved = nil
+	s.rewrite()
+	a.held--
+	if a.held == 0 {
+		s.loop.dismiss(a)
+	}
+}

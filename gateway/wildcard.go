@@ -1,0 +1,219 @@
+package gateway
+
+import (
+	"slices"
+
+	"github.com/millrace-dev/millrace"
+)
+
+// wildcard is one session's part in one pattern. The session holds each topic that the pattern matches by a subscription
+// of its own, which remembers the wildcard. Its loop owns it.
+type wildcard struct {
+	session *Session
+	circle  *circle
+	want    Subscribe
+
+	index     int  // in the circle
+	next      int  // of the pattern's topics
+	there     int  // so many topics there were when it was first seen that these are all; -1 until then
+	unsettled int  // of those, that have yet to be attached
+	held      bool // the session has those that there were, and the peer was told
+	told      bool // the peer was told that it is pending
+	over      bool
+	re        uint32
+}
+
+func (w *wildcard) name() string              { return w.circle.pattern.name }
+func (w *wildcard) pattern() millrace.Pattern { return millrace.Pattern(w.circle.pattern.name) }
+func (w *wildcard) subscribed() Subscribed    { return Subscribed{Topic: w.name(), Pending: !w.held} }
+
+// fromBirth is where the topics begin that were born since the session, or the one that it goes on from, had all.
+func fromBirth() millrace.Start { return millrace.After(millrace.Position{}) }
+
+// resumed reports whether the peer has all topics that a cursor names, so that others are new to it.
+func (w *wildcard) resumed() bool { return w.want.Start.Kind == millrace.StartAfter }
+
+// piece is the wildcard's part of the session's cursor: the zero position, from which topics begin that have no piece; none
+// while the peer lacks topics that there were, which are to begin elsewhere.
+func (w *wildcard) piece() millrace.Piece {
+	return millrace.Piece{Topic: w.name(), Attached: w.held || w.resumed()}
+}
+
+func (s *Session) findWildcard(name string) *wildcard {
+	for _, w := range s.wildcards {
+		if w.name() == name {
+			return w
+		}
+	}
+	return nil
+}
+
+// subscribeAll adds a pattern.
+func (s *Session) subscribeAll(re uint32, c Subscribe) {
+	if w := s.findWildcard(c.Topic); w != nil {
+		s.say(re, w.subscribed())
+		return
+	}
+	if err := s.holdWildcard(re, c); err != nil {
+		s.say(re, Unsubscribed{Topic: c.Topic, Err: err})
+	}
+}
+
+// holdWildcard takes a pattern on. Its topics come with the circle's next turn.
+func (s *Session) holdWildcard(re uint32, c Subscribe) *millrace.Error {
+	if err := c.validate(); err != nil {
+		return millrace.AsError(err)
+	}
+	if !s.mayFollow(millrace.Pattern(c.Topic)) {
+		return millrace.Errorf(millrace.ReasonForbidden, "the grant does not allow to subscribe to %s", c.Topic)
+	}
+	if err := s.hasRoom(c); err != nil {
+		return err
+	}
+	circle, err := s.loop.circle(c.Topic)
+	if err != nil {
+		return err
+	}
+	w := &wildcard{session: s, circle: circle, want: c, there: -1, re: re}
+	s.wildcards = append(s.wildcards, w)
+	circle.join(w)
+	s.moved = nil
+	s.rewrite()
+	return nil
+}
+
+// mayFollow reports whether one rule allows every topic that there may be under a pattern.
+func (s *Session) mayFollow(p millrace.Pattern) bool {
+	return slices.ContainsFunc(s.grant.Rules, func(r millrace.Rule) bool {
+		return r.Actions&millrace.ActionSubscribe != 0 && r.Pattern.Covers(p)
+	})
+}
+
+// behind reports whether there is something for step to do.
+func (w *wildcard) behind() bool {
+	topics, attached, refused := w.circle.pattern.look()
+	return refused != nil || w.next < len(topics) || w.there < 0 && attached
+}
+
+// step takes the topics on that the pattern matched.
+func (w *wildcard) step() {
+	topics, attached, refused := w.circle.pattern.look()
+	if refused != nil {
+		w.circle.loop.gateway.discard(w.circle.pattern)
+		w.end(w.re, refused)
+		return
+	}
+	for ; w.next < len(topics); w.next++ {
+		if !w.take(topics[w.next], w.resumed() || w.there >= 0) {
+			return
+		}
+	}
+	if attached && w.there < 0 {
+		w.there = len(topics)
+		w.confirm()
+	}
+}
+
+// take holds a topic for the pattern, unless the session has it. It reports whether the wildcard goes on.
+func (w *wildcard) take(topic string, born bool) bool {
+	s := w.session
+	if s.find(topic) != nil {
+		return true
+	}
+	c := Subscribe{Topic: topic, Start: w.want.Start, Filter: w.want.Filter, MaxRate: w.want.MaxRate, Pattern: w.name()}
+	if born {
+		c.Start = fromBirth()
+	}
+	sub, err := s.hold(0, c)
+	if err != nil {
+		w.end(w.re, err)
+		return false
+	}
+	sub.born = born // and need not be told as pending: if the session goes on elsewhere, it begins there again
+	sub.advance()
+	return !w.over
+}
+
+// confirm tells the peer that it has the topics that there were.
+func (w *wildcard) confirm() {
+	if w.over || w.held || w.there < 0 || w.unsettled > 0 {
+		return
+	}
+	w.held = true
+	w.session.moved = nil
+	w.session.say(w.re, w.subscribed())
+	w.re = 0
+}
+
+// settle tells the subscription's wildcard that it is attached.
+func (sub *subscription) settle() {
+	if sub.settling {
+		sub.unsettle()
+		sub.wildcard.confirm()
+	}
+}
+
+// unsettle lets the subscription's wildcard no longer wait for it. Who calls it lets the wildcard look whether it has all.
+func (sub *subscription) unsettle() {
+	if sub.settling {
+		sub.settling = false
+		sub.wildcard.unsettled--
+	}
+}
+
+// setFree holds a topic for itself that was held for a pattern. If it was to begin at the topic's birth, and has yet to, it
+// begins where it is asked for.
+func (sub *subscription) setFree(start millrace.Start) {
+	w := sub.wildcard
+	if w == nil {
+		return
+	}
+	sub.unsettle()
+	sub.wildcard = nil
+	if sub.born && !sub.attached {
+		sub.born, sub.start = false, start
+	}
+	sub.session.rewrite()
+	w.confirm()
+}
+
+// end ends the wildcard. Its topics go over to another pattern that covers them; or else, if the peer asked for it, they
+// end, and with an error they stay, each for itself.
+func (w *wildcard) end(re uint32, err *millrace.Error) {
+	s := w.session
+	w.over = true
+	subs := slices.DeleteFunc(slices.Clone(s.subs), func(sub *subscription) bool { return sub.wildcard != w })
+	for _, sub := range subs {
+		sub.unsettle()
+		sub.wildcard = s.covering(sub.topic())
+		if sub.wildcard != nil && (sub.attached || !sub.born) {
+			s.say(0, sub.subscribed())
+		}
+	}
+	s.dropWildcard(w)
+	for _, sub := range subs {
+		if sub.wildcard == nil && err == nil && !s.ending {
+			s.drop(sub)
+		}
+	}
+	s.rewrite()
+	s.say(re, Unsubscribed{Topic: w.name(), Err: err})
+}
+
+// covering returns a wildcard that goes on and matches a topic, nil if there is none.
+func (s *Session) covering(topic string) *wildcard {
+	for _, w := range s.wildcards {
+		if !w.over && w.pattern().Matches(topic) {
+			return w
+		}
+	}
+	return nil
+}
+
+// dropWildcard takes a wildcard out of wherever it is. Its topics stay.
+func (s *Session) dropWildcard(w *wildcard) {
+	w.over = true
+	s.wildcards = slices.DeleteFunc(s.wildcards, func(o *wildcard) bool { return o == w })
+	w.circle.leave(w)
+	s.moved = nil
+}
