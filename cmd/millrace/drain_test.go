@@ -299,7 +299,7 @@ func TestStreamsToTheBrokerMoveAndNoBrowserNotices(t *testing.T) {
 	t.Logf("%d events over more than %d streams of each gateway", len(at), moves)
 }
 
-// Whoever can't wait for a drain says so by a second signal.
+// Whoever can't wait for a drain says so by a second signal, which counts as soon as anybody can see that the first did.
 func TestASecondSignalEndsADrainAtOnce(t *testing.T) {
 	s := startSplit(t, "--drain-window", "1m")
 	var peers []*peer
@@ -313,6 +313,9 @@ func TestASecondSignalEndsADrainAtOnce(t *testing.T) {
 	}
 	peers[0].until("goaway") // the oldest goes first
 	s.ws.interrupt()
+	if status, ok := s.ws.cmd.ProcessState.Sys().(syscall.WaitStatus); !ok || status.Signal() != syscall.SIGTERM {
+		t.Errorf("the gateway ended by itself: %v", s.ws.cmd.ProcessState)
+	}
 	if end := peers[len(peers)-1].next(); end.kind != "closed" {
 		t.Errorf("the last one was still told: %+v", end)
 	}

@@ -31,9 +31,22 @@ type streams struct {
 }
 
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	context.AfterFunc(ctx, stop) // a second signal ends the process at once
-	os.Exit(run(ctx, os.Args[1:], os.Environ(), streams{in: os.Stdin, out: os.Stdout, err: os.Stderr}))
+	os.Exit(run(untilSignalled(), os.Args[1:], os.Environ(), streams{in: os.Stdin, out: os.Stdout, err: os.Stderr}))
+}
+
+// untilSignalled returns a context that ends with the first signal to stop. A second one ends the process at once: signals
+// are given back to the system before the context ends, so that whoever sees that the process is stopping can rely on it.
+// signal.NotifyContext can't be had that way; what comes before its stop is called is swallowed.
+func untilSignalled() context.Context {
+	ctx, cancel := context.WithCancel(context.Background())
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	go func() { // for as long as the process
+		<-signals
+		signal.Stop(signals)
+		cancel()
+	}()
+	return ctx
 }
 
 // run does what the arguments say and returns the exit code.
