@@ -54,6 +54,9 @@ func (r *result) print(out io.Writer) {
 		row("gaps told: "+cause.String(), rep.Gaps[cause])
 	}
 	row("reported missing", rep.ReportedMissing)
+	row("advances told", rep.Advances)
+	row("of events, conflated", rep.Conflated)
+	row("ephemeral events counted as missing", rep.Counted)
 	row("repeats across a reset", rep.AcrossResets)
 	flush(w)
 

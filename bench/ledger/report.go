@@ -24,6 +24,9 @@ type Report struct {
 
 	Gaps            map[millrace.Cause]uint64 // gaps told
 	ReportedMissing uint64                    // events told as missing, for each subscriber that was told
+	Advances        uint64                    // times that a position was moved on over events
+	Conflated       uint64                    // events that were told as left out for newer ones
+	Counted         uint64                    // events of class ephemeral that were told as missing
 	AcrossResets    uint64                    // deliveries of an event that had come in an earlier lineage, which its publisher then stored again
 }
 
