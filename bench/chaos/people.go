@@ -74,9 +74,15 @@ func (r *run) subscribe(chance *rand.Rand) {
 		if !backend && chance.IntN(2) == 0 && !strings.Contains(strings.Join(p.Topics, " "), "log:") {
 			p.MaxRate = []float64{2, 5, 20, 100}[chance.IntN(4)]
 		}
+		if i%10 == 2 {
+			p.Voice = firstVoice + uint32(i)
+		}
 		r.subscribers = append(r.subscribers, peer.NewSubscriber(r.world, p))
 	}
 }
+
+// firstVoice is above the ids of all publishers.
+const firstVoice = 1000
 
 // wishes returns some topics, or now and then a pattern; one in three subscribers keeps to one class.
 func (r *run) wishes(chance *rand.Rand) []string {

@@ -29,6 +29,7 @@ type Subscriber struct {
 	// Owned by Run.
 	chance *rand.Rand
 	cursor string
+	voice  *voice          // nil if it does not speak
 	held   map[string]bool // patterns that were told to be held
 }
 
@@ -41,6 +42,7 @@ type Plan struct {
 	MaxRate    float64     // 0: none
 	Start      string      // "", "earliest" or "last=N"
 	Transports []Transport // one, or those between which it wanders
+	Voice      uint32      // as which publisher it speaks up by WebSocket, without wanting to hear itself; 0: it does not
 	Small      bool        // whether its sockets have small buffers
 	Seed       uint64
 }
@@ -51,9 +53,16 @@ func NewSubscriber(w *World, p Plan) *Subscriber {
 		world: w, name: p.Name, topics: p.Topics, start: p.Start, transports: p.Transports, small: p.Small,
 		choice: p.Choice, maxRate: p.MaxRate, held: map[string]bool{}, chains: map[string]*ledger.Chain{}, gate: newGate(), chance: rand.New(rand.NewPCG(p.Seed, 0x5b)),
 	}
+	wants := p.Choice.Wants
+	if p.Voice != 0 {
+		s.voice = newVoice(w, p.Voice, p.Covers, s.chance)
+		wants = func(e *ledger.Publication) bool {
+			return e.Publisher != p.Voice && (p.Choice.Wants == nil || p.Choice.Wants(e))
+		}
+	}
 	for _, topic := range p.Covers {
 		s.chains[topic] = w.Book.Chain(p.Name, p.Transports[0].String(), topic, ledger.Expectation{
-			Class: ClassOf(topic), Wants: p.Choice.Wants, State: p.Start == "" || p.Start == "earliest", Thinned: p.MaxRate > 0,
+			Class: ClassOf(topic), Wants: wants, State: p.Start == "" || p.Start == "earliest", Thinned: p.MaxRate > 0,
 		})
 	}
 	return s

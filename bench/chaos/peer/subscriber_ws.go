@@ -48,10 +48,19 @@ func (s *Subscriber) websocket(ctx context.Context, c millrace.Cursor) (time.Dur
 		if f.Connected != nil {
 			timeout = time.Duration(f.Connected.TimeoutMs) * time.Millisecond
 		}
+		s.voice.hear(&f)
+		if f.Re != 0 && f.Error != nil {
+			continue // the answer to something said: that is not known to be stored, and harms nobody
+		}
 		after, err := s.take(&f)
 		jar.keep(&f)
 		if err != nil {
 			return after, nil
+		}
+		if f.Event != nil {
+			if err := s.voice.speak(conn); err != nil {
+				return 0, nil
+			}
 		}
 	}
 	return 0, nil
