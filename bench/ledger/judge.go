@@ -26,6 +26,24 @@ func (j *judge) judge() {
 	j.covered = map[*lineage][]run{}
 	j.report.Deliveries += c.deliveries
 	j.report.Resumes += c.resumes
+	share := &j.report.ByClass[c.want.Class]
+	share.Subscriptions++
+	share.Deliveries += c.deliveries
+	if c.want.Wants != nil {
+		share.Filtered++
+	}
+	for i := range c.spans {
+		switch s := &c.spans[i]; {
+		case s.kind == spanAdvanced:
+			share.Advances++
+			share.Conflated += s.n
+		case s.kind == spanGap:
+			share.Gaps++
+			if c.want.Class == Ephemeral {
+				share.Counted += s.n
+			}
+		}
+	}
 	j.era.whole = c.want.State
 	for i := range c.spans {
 		j.step(i)

@@ -114,8 +114,6 @@ func (j *judge) advance(i int, s *span) {
 	case !j.stands(s.to):
 		j.violate(Untrue, 1, i, "an advance to a place that there is not")
 	}
-	j.report.Advances++
-	j.report.Conflated += s.n
 	if to == nil {
 		return
 	}

@@ -4,6 +4,7 @@ import (
 	"strings"
 
 	"github.com/millrace-dev/millrace"
+	"github.com/millrace-dev/millrace/bench/ledger"
 )
 
 // jar is the pieces of a cursor as a peer of a WebSocket keeps them.
@@ -33,7 +34,7 @@ func (j *jar) put(p millrace.Piece) {
 // keep takes what a frame says of the cursor.
 func (j *jar) keep(f *frame) {
 	at := func(topic string, p position) {
-		if p != (position{}) {
+		if ClassOf(topic) != ledger.Ephemeral { // zero is a position: of a log that was lost, where there is no new one yet
 			j.put(millrace.Piece{Topic: topic, Position: millrace.Position(p), Attached: true})
 		}
 	}
