@@ -57,6 +57,12 @@ func (r *result) print(out io.Writer) {
 	row("repeats across a reset", rep.AcrossResets)
 	flush(w)
 
+	fmt.Fprintln(w, "class\tsubscriptions\tthat choose\tdeliveries\tgaps\tadvances\tconflated\tcounted as missing\t")
+	for class, s := range rep.ByClass {
+		fmt.Fprintf(w, "%s\t%d\t%d\t%d\t%d\t%d\t%d\t%d\t\n", millrace.Class(class),
+			s.Subscriptions, s.Filtered, s.Deliveries, s.Gaps, s.Advances, s.Conflated, s.Counted)
+	}
+	flush(w)
 	for _, k := range ledger.Kinds() {
 		row(k.String(), rep.Violations[k])
 	}

@@ -30,6 +30,7 @@ type run struct {
 	cluster     *cluster.Cluster
 	world       *peer.World
 	topics      []string
+	late        map[string]time.Duration // when some of them are born, since the run began
 	subscribers []*peer.Subscriber
 	publishers  []*peer.Publisher
 	burster     *peer.Publisher
@@ -50,7 +51,7 @@ func (c config) run(ctx context.Context) (res *result, err error) {
 	}
 	r := &run{config: c}
 	book := ledger.New(ledger.Config{Keeps: func(topic string) uint64 {
-		if strings.HasPrefix(topic, "tight:") {
+		if strings.Contains(topic, ":tight:") {
 			return tightKeeps
 		}
 		return wideKeeps
@@ -178,56 +179,10 @@ func (r *run) populate() error {
 	if r.world.Token, err = r.cluster.Token("subscriber"); err != nil {
 		return err
 	}
-	for i := range r.config.topics {
-		kind := "wide"
-		if i%4 == 0 {
-			kind = "tight"
-		}
-		r.topics = append(r.topics, fmt.Sprintf("%s:%d", kind, i))
-	}
+	r.topics, r.late = topicsOf(r.config.topics, r.config.length)
 	chance := rand.New(rand.NewPCG(r.config.seed, 0x909))
 	r.subscribe(chance)
 	return r.publish(chance)
-}
-
-// subscribe makes the subscribers: of ten, four each hold to WebSocket and SSE, one is a backend, and one wanders between
-// them all. The backends together have every topic, since only they hear from the events themselves what each follows on.
-func (r *run) subscribe(chance *rand.Rand) {
-	n := r.config.subscribers
-	backends := (n + 1) / 10
-	for i := range n {
-		p := peer.Plan{Name: fmt.Sprint("subscriber-", i), Small: chance.IntN(4) == 0, Seed: chance.Uint64()}
-		switch kind := i % 10; {
-		case kind == 8:
-			p.Transports = []peer.Transport{peer.GRPC}
-			for k := i / 10; k < len(r.topics); k += max(backends, 1) {
-				p.Topics = append(p.Topics, r.topics[k])
-			}
-			if p.Topics == nil {
-				p.Topics = []string{r.topics[i/10%len(r.topics)]}
-			}
-		case kind == 9:
-			p.Transports = []peer.Transport{peer.WebSocket, peer.SSE, peer.GRPC}
-			chance.Shuffle(3, func(a, b int) { p.Transports[a], p.Transports[b] = p.Transports[b], p.Transports[a] })
-		case kind%2 == 0:
-			p.Transports = []peer.Transport{peer.WebSocket}
-		default:
-			p.Transports = []peer.Transport{peer.SSE}
-		}
-		if p.Topics == nil {
-			p.Topics = some(chance, r.topics, []int{1, 1, 1, 1, 1, 1, 1, 3, 3, 10}[chance.IntN(10)])
-		}
-		p.Start = []string{"", "", "", "", "", "", "", "", "earliest", "last=5"}[chance.IntN(10)]
-		r.subscribers = append(r.subscribers, peer.NewSubscriber(r.world, p))
-	}
-}
-
-func some(chance *rand.Rand, all []string, n int) []string {
-	var chosen []string
-	for _, i := range chance.Perm(len(all))[:min(n, len(all))] {
-		chosen = append(chosen, all[i])
-	}
-	return chosen
 }
 
 // publishersPerDoor is how many share the rate, of each door.
@@ -236,7 +191,7 @@ const publishersPerDoor = 3
 func (r *run) publish(chance *rand.Rand) error {
 	for i := range publishersPerDoor*peer.Doors + 1 {
 		p := peer.PublisherPlan{
-			ID: uint32(i + 1), Door: peer.Door(i % peer.Doors), Topics: r.topics, Seed: chance.Uint64(),
+			ID: uint32(i + 1), Door: peer.Door(i % peer.Doors), Topics: r.topics, Late: r.late, Seed: chance.Uint64(),
 			Every: publishersPerDoor * peer.Doors * time.Second / time.Duration(r.config.rate),
 		}
 		var err error

@@ -33,8 +33,8 @@ import (
 
 // Config is what the books know of the logs beforehand.
 type Config struct {
-	// Keeps returns how many of its newest events the log of a topic keeps, so that a gap that tells younger ones as
-	// trimmed is found out. 0, and so a nil Keeps, is not known. It is called once a topic.
+	// Keeps returns how many of its newest events, or in class latest how many keys, the log of a topic keeps, so that a
+	// gap that tells what is kept as trimmed is found out. 0, and so a nil Keeps, is not known. It is called once a topic.
 	Keeps func(topic string) uint64
 
 	// MarksPerEvent says how many times as many marks the log keeps, by which it tells old positions apart. Default: 8.
@@ -48,9 +48,12 @@ type Ident struct{ Publisher, Serial uint32 }
 type Publication struct {
 	Ident
 
-	Topic  string
-	Key    string // what it is about, in topics of class latest
-	Digest uint64 // of the payload, by whatever function publishers and subscribers agree on
+	Topic     string
+	Key       string // what it is about, in topics of class latest
+	Lane      uint32 // something that filters may choose by; 0: it has none
+	Tombstone bool   // deletes its key
+	Retried   bool   // in class ephemeral, which stores nothing: may be sent again, and so come twice or late
+	Digest    uint64 // of the payload, by whatever function publishers and subscribers agree on
 }
 
 // Book is the record of one run. Its methods may be called concurrently.
@@ -88,6 +91,16 @@ func (b *Book) Ack(topic string, id Ident, at millrace.Position) {
 	e := pg.entry(at, b.epoch.Load())
 	e.acked = true
 	pg.name(e, id)
+}
+
+// Pass enters that an event of class ephemeral was acked.
+func (b *Book) Pass(topic string, id Ident) {
+	pg := b.page(topic)
+	pg.mu.Lock()
+	defer pg.mu.Unlock()
+	if in := pg.intents[id]; in != nil {
+		in.passed = true
+	}
 }
 
 // Lose enters that all logs may have been lost, whole. It must be called after what kept them is gone and before

@@ -14,7 +14,7 @@ type Class int
 const (
 	Log       Class = iota // everything, or a gap
 	Latest                 // of each key at least the newest
-	Ephemeral              // without positions: only the content is checked
+	Ephemeral              // without positions: none twice, in order, and what is missing is counted
 )
 
 // Expectation is what a subscriber of a topic has a right to.
@@ -24,6 +24,12 @@ type Expectation struct {
 	// Wants reports whether an event is for the subscriber: what passes its filter and is not its own. Nil is every event.
 	// It must be pure.
 	Wants func(*Publication) bool
+
+	// State says, in class latest, that the subscription begins with the state.
+	State bool
+
+	// Thinned says, in class ephemeral, that newer events take the place of older ones, as they do with a rate.
+	Thinned bool
 }
 
 // Delivery is one event as a subscriber got it.
@@ -50,6 +56,14 @@ type Chain struct {
 	recent     [remembered]uint64 // marks of the newest events, by offset
 	deliveries uint64
 	resumes    uint64
+	visits     []visit // in class ephemeral
+}
+
+// visit is what came over one connection in class ephemeral, which knows no other.
+type visit struct {
+	events []Ident
+	lost   uint64 // as told
+	reset  bool   // it was told that nobody knows what is missing
 }
 
 // remembered is how many marks a chain keeps, so as to tell a repeated event from one that comes late.
@@ -85,6 +99,14 @@ func (c *Chain) Via(transport string) {
 func (c *Chain) Attach(at millrace.Position) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if c.want.Class == Ephemeral {
+		if c.attached {
+			c.resumes++
+		}
+		c.attached = true
+		c.visits = append(c.visits, visit{})
+		return
+	}
 	if !c.attached {
 		c.attached, c.held = true, at
 		c.add(span{kind: spanAttached, to: at, last: at})
@@ -100,11 +122,26 @@ func (c *Chain) Attach(at millrace.Position) {
 	}
 }
 
+// Born enters that the subscriber was told of a topic that was not there when it began: everything of it is owed.
+func (c *Chain) Born(at millrace.Position) {
+	c.mu.Lock()
+	if c.want.Class != Ephemeral && !c.attached {
+		c.attached = true
+		c.add(span{kind: spanAttached})
+		if at.Offset > 0 {
+			c.move(at)
+		}
+		c.held = at
+	}
+	c.mu.Unlock()
+	c.Attach(at)
+}
+
 // Resume enters that the subscriber comes back with a cursor that has its topic at a position.
 func (c *Chain) Resume(at millrace.Position) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.attached && at != c.held {
+	if c.want.Class != Ephemeral && c.attached && at != c.held {
 		c.move(at)
 	}
 }
@@ -125,6 +162,11 @@ func (c *Chain) Event(d Delivery) {
 	c.deliveries++
 	if c.want.Class == Ephemeral {
 		c.page.content(c, &d)
+		if len(c.visits) == 0 {
+			c.visits = append(c.visits, visit{})
+		}
+		v := &c.visits[len(c.visits)-1]
+		v.events = append(v.events, d.Ident)
 		return
 	}
 	follows := c.attached && d.At.Offset == c.held.Offset+1
@@ -159,6 +201,15 @@ func (c *Chain) Event(d Delivery) {
 func (c *Chain) Gap(g millrace.Gap) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if c.want.Class == Ephemeral {
+		c.add(span{kind: spanGap, cause: g.Cause, n: g.Count})
+		if len(c.visits) > 0 {
+			v := &c.visits[len(c.visits)-1]
+			v.lost += g.Count
+			v.reset = v.reset || g.Cause == millrace.CauseReset
+		}
+		return
+	}
 	c.add(span{kind: spanGap, held: c.held, from: g.After, to: g.Until, last: g.Until, cause: g.Cause})
 	c.held = g.Until
 }

@@ -51,6 +51,11 @@ func (b *Book) count(pg *page, f *forest, r *Report) {
 			acked[e.id] = true
 		}
 	}
+	for id, in := range pg.intents {
+		if in.passed {
+			acked[id] = true
+		}
+	}
 	r.Acked += uint64(len(acked))
 	r.Lineages += uint64(len(f.all))
 	r.Chains += uint64(len(pg.chains))

@@ -73,8 +73,14 @@ func TestWhatIsConflatedHasANewerEventOfItsKey(t *testing.T) {
 	t.Run("correct", func(t *testing.T) { want(t, conflated().check(), nil) })
 	t.Run("the newest of a key is passed over", func(t *testing.T) {
 		h := conflated()
-		h.acts[h.find(t, "advance", "ws", 0)].at = h.log[7].at
+		i := h.find(t, "advance", "ws", 0)
+		h.acts[i].at, h.acts[i].n = h.log[7].at, h.acts[i].n+1
 		h.drop(h.find(t, "event", "ws", 0))
+		want(t, h.check(), map[ledger.Kind]uint64{ledger.Untrue: 1, ledger.Lost: 1})
+	})
+	t.Run("fewer are told as conflated than were left out", func(t *testing.T) {
+		h := conflated()
+		h.acts[h.find(t, "advance", "ws", 0)].n--
 		want(t, h.check(), map[ledger.Kind]uint64{ledger.Untrue: 1})
 	})
 	t.Run("the newest does not come", func(t *testing.T) {
@@ -84,7 +90,7 @@ func TestWhatIsConflatedHasANewerEventOfItsKey(t *testing.T) {
 	})
 }
 
-func TestAnEphemeralEventIsHeldToItsContentAlone(t *testing.T) {
+func TestAnEphemeralEventIsHeldToItsContentAndComesOnce(t *testing.T) {
 	h := newHistory()
 	h.expects["ws"] = ledger.Expectation{Class: ledger.Ephemeral}
 	h.publish(3)
@@ -92,7 +98,8 @@ func TestAnEphemeralEventIsHeldToItsContentAlone(t *testing.T) {
 	e.who = "ws"
 	h.add(e)
 	want(t, h.check(), nil)
-	e.sum++
 	h.add(e)
-	want(t, h.check(), map[ledger.Kind]uint64{ledger.Altered: 1})
+	want(t, h.check(), map[ledger.Kind]uint64{ledger.Repeated: 1})
+	h.acts[len(h.acts)-1].sum++
+	want(t, h.check(), map[ledger.Kind]uint64{ledger.Altered: 1, ledger.Repeated: 1})
 }

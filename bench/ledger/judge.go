@@ -14,7 +14,8 @@ type judge struct {
 	head   *entry // the newest event of the log that was not lost; nil: not known
 	marks  uint64 // how many marks the log keeps at least; 0: not known
 
-	covered map[*lineage][]run // what was delivered
+	covered map[*lineage][]run // what was delivered, in class latest since the state began
+	era     era                // in class latest
 }
 
 // run is offsets that were delivered one after the other.
@@ -25,9 +26,29 @@ func (j *judge) judge() {
 	j.covered = map[*lineage][]run{}
 	j.report.Deliveries += c.deliveries
 	j.report.Resumes += c.resumes
+	share := &j.report.ByClass[c.want.Class]
+	share.Subscriptions++
+	share.Deliveries += c.deliveries
+	if c.want.Wants != nil {
+		share.Filtered++
+	}
+	for i := range c.spans {
+		switch s := &c.spans[i]; {
+		case s.kind == spanAdvanced:
+			share.Advances++
+			share.Conflated += s.n
+		case s.kind == spanGap:
+			share.Gaps++
+			if c.want.Class == Ephemeral {
+				share.Counted += s.n
+			}
+		}
+	}
+	j.era.whole = c.want.State
 	for i := range c.spans {
 		j.step(i)
 	}
+	j.visits()
 	for _, h := range c.holes {
 		s := &c.spans[h.span]
 		if !apart(j.lineage(s.from), j.lineage(s.to)) {
@@ -35,6 +56,7 @@ func (j *judge) judge() {
 		}
 	}
 	j.end()
+	j.state()
 	j.acrossResets()
 }
 
@@ -46,6 +68,7 @@ func (j *judge) step(i int) {
 		if !j.stands(s.to) {
 			j.violate(Untrue, 1, i, "attached at a place that there is not")
 		}
+		j.era.from = s.to
 	case spanEvents:
 		j.deliver(i, s, to)
 	case spanGap:
@@ -81,6 +104,7 @@ func (j *judge) deliver(i int, s *span, l *lineage) {
 		j.violate(Repeated, again, i, "events came again")
 	}
 	j.covered[l] = append(j.covered[l], r)
+	j.bury(l, r)
 	wants := j.chain.want.Wants
 	if wants == nil {
 		return

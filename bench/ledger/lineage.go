@@ -14,6 +14,7 @@ type lineage struct {
 	top          uint64            // highest offset
 	spare        []*entry          // entries whose offset another one has
 	newest       map[string]uint64 // offset of the newest event of each key; nil until it is needed
+	maybe        map[string]bool   // keys of which there may have been events that nobody was told of; with newest
 }
 
 // forest is the lineages of a topic.
@@ -27,6 +28,7 @@ type forest struct {
 	of      map[int]*lineage
 	all     []*lineage
 	again   [][]*entry          // see restored
+	acked   []*intent           // see passed
 	untold  map[*lineage]uint64 // see unknown
 }
 

@@ -24,7 +24,8 @@ type page struct {
 type intent struct {
 	Publication
 
-	epoch uint32 // when it was first tried
+	epoch  uint32 // when it was first tried
+	passed bool   // it was acked, in class ephemeral
 }
 
 // entry is one mark: what stands where in some lineage of the topic.

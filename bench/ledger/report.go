@@ -24,7 +24,18 @@ type Report struct {
 
 	Gaps            map[millrace.Cause]uint64 // gaps told
 	ReportedMissing uint64                    // events told as missing, for each subscriber that was told
+	ByClass         [3]Share                  // by Class
 	AcrossResets    uint64                    // deliveries of an event that had come in an earlier lineage, which its publisher then stored again
+}
+
+// Share is what there was of one class.
+type Share struct {
+	Subscriptions, Filtered, Deliveries uint64
+
+	Gaps      uint64
+	Advances  uint64 // times that a position was moved on over events
+	Conflated uint64 // events that were told as left out for newer ones
+	Counted   uint64 // events of class ephemeral that were told as missing
 }
 
 // Whole reports whether every promise was kept.

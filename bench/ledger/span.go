@@ -16,7 +16,7 @@ type span struct {
 	from  millrace.Position // what the span begins behind
 	to    millrace.Position // the first event of a run; else where the step leads
 	last  millrace.Position // the last event of a run; else as to
-	n     uint64            // events of a run; what an advance says it conflated
+	n     uint64            // events of a run; what an advance says it conflated; what an ephemeral gap counts
 }
 
 type spanKind uint8
@@ -44,6 +44,9 @@ func (s *span) String() string {
 		}
 		return fmt.Sprintf("%d events %s to %s", s.n, s.to, s.last)
 	case spanGap:
+		if s.n > 0 {
+			return fmt.Sprintf("gap of %d events: %s", s.n, s.cause)
+		}
 		return fmt.Sprintf("gap after %s until %s: %s (stood at %s)", s.from, s.to, s.cause, s.held)
 	case spanAdvanced:
 		return fmt.Sprintf("advanced from %s to %s, %d conflated", s.from, s.to, s.n)
@@ -78,6 +81,9 @@ func (c *Chain) locate(at millrace.Position) string {
 
 // context describes the spans around one. c.mu is held.
 func (c *Chain) context(at int) string {
+	if at < 0 {
+		return ""
+	}
 	var b strings.Builder
 	first, last := max(0, at-around), min(len(c.spans), at+around+1)
 	if first > 0 {

@@ -9,6 +9,10 @@ import (
 // gap judges what a subscriber was told that it does not get.
 func (j *judge) gap(i int, s *span) {
 	j.report.Gaps[s.cause]++
+	if j.chain.want.Class == Ephemeral {
+		j.missed(i, s)
+		return
+	}
 	if s.from != s.held && (s.from.Offset != 0 || s.held.Offset != 0) {
 		if s.from.Offset > s.held.Offset && !apart(j.lineage(s.held), j.lineage(s.from)) {
 			j.violate(Unreported, s.from.Offset-s.held.Offset, i, "a gap begins behind events that were passed over")
@@ -18,6 +22,11 @@ func (j *judge) gap(i int, s *span) {
 	}
 	if !j.stands(s.to) {
 		j.violate(Untrue, 1, i, "a gap leads to a place that there is not")
+	}
+	switch {
+	case j.chain.want.Class == Latest && (s.cause == millrace.CauseTrimmed || s.cause == millrace.CauseReset):
+		j.anew(i, s)
+		return
 	}
 	switch s.cause {
 	case millrace.CauseTrimmed:
@@ -100,33 +109,31 @@ func (j *judge) advance(i int, s *span) {
 		return
 	case s.n > s.to.Offset-s.from.Offset:
 		j.violate(Untrue, 1, i, "more events were conflated than passed over")
+	case s.n > 0 && j.chain.want.Class == Log:
+		j.violate(Untrue, 1, i, "events of class log were conflated")
 	case !j.stands(s.to):
 		j.violate(Untrue, 1, i, "an advance to a place that there is not")
 	}
 	if to == nil {
 		return
 	}
+	wanted := uint64(0)
 	for o := s.from.Offset + 1; o <= s.to.Offset; o++ {
 		p := j.publication(to, o)
-		if p == nil || j.chain.want.Wants != nil && !j.chain.want.Wants(p) {
+		if p == nil || !j.wants(p) {
 			continue
 		}
-		if j.chain.want.Class == Latest && j.replaced(to, o, p.Key) {
+		wanted++
+		if j.chain.want.Class == Latest && j.may(to, o, p) {
 			continue
 		}
 		j.violate(Untrue, 1, i, fmt.Sprintf("%s at offset %d is for the subscriber and was passed over", describe(p.Ident), o))
 	}
+	if j.chain.want.Class == Latest && wanted > s.n {
+		j.violate(Untrue, wanted-s.n, i, fmt.Sprintf("%d events that are for the subscriber were passed over, of which %d are told as conflated", wanted, s.n))
+	}
 }
 
-// replaced reports whether an event has a newer one of its key.
-func (j *judge) replaced(l *lineage, offset uint64, key string) bool {
-	if l.newest == nil {
-		l.newest = map[string]uint64{}
-		for o := range l.at {
-			if p := j.publication(l, o); p != nil {
-				l.newest[p.Key] = max(l.newest[p.Key], o)
-			}
-		}
-	}
-	return l.newest[key] > offset
+func (j *judge) wants(p *Publication) bool {
+	return j.chain.want.Wants == nil || j.chain.want.Wants(p)
 }

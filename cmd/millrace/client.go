@@ -16,6 +16,10 @@ import (
 // defaultBroker is where a broker listens unless told otherwise.
 const defaultBroker = "127.0.0.1:7400"
 
+// connectTimeout is how long a try to reach the broker may take. A try that hangs, as one does while a broker is frozen or
+// a firewall swallows its packets, is not to hold back the next: whole gateways wait for it.
+const connectTimeout = 3 * time.Second
+
 // upstream is how a command reaches a broker, and as whom.
 type upstream struct {
 	addr      string
@@ -52,7 +56,8 @@ func (u *upstream) source() sdk.TokenSource {
 }
 
 func (u *upstream) dial(log *slog.Logger) (*sdk.Client, error) {
-	return sdk.Dial(u.addr, sdk.WithToken(u.source()), sdk.WithInsecurePlaintext(), sdk.WithAgent("millrace "+version), sdk.WithLogger(log))
+	return sdk.Dial(u.addr, sdk.WithToken(u.source()), sdk.WithInsecurePlaintext(), sdk.WithAgent("millrace "+version), sdk.WithLogger(log),
+		sdk.WithConnectTimeout(connectTimeout))
 }
 
 // quiet is what a command for people logs: only what they should know.

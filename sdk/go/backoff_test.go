@@ -46,3 +46,27 @@ func TestABrokerThatIsGoneIsTriedEverMoreSeldomAndOnceEachTime(t *testing.T) {
 		c.Close()
 	})
 }
+
+func TestALinkIsBackSoonAfterAnOutageOfAnyLength(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var dials []time.Time
+		refuse := func(context.Context, string) (net.Conn, error) {
+			dials = append(dials, time.Now())
+			return nil, errors.New("refused")
+		}
+		c := dial(t, "passthrough:///nowhere", sdk.WithBackoff(sdk.Backoff{Tries: 200}), sdk.WithDialOptions(grpc.WithContextDialer(refuse)))
+		l := open(t, c)
+		if _, err := l.Next(t.Context()); millrace.AsError(err).Reason != millrace.ReasonUnavailable {
+			t.Errorf("after all tries: %v", err)
+		}
+		if len(dials) != 200 {
+			t.Fatalf("%d connects for 200 tries", len(dials))
+		}
+		for i := 1; i < len(dials); i++ {
+			if wait := dials[i].Sub(dials[i-1]); wait > 2*time.Second {
+				t.Errorf("try %d came after %s", i+1, wait)
+			}
+		}
+		c.Close()
+	})
+}

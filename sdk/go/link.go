@@ -46,14 +46,14 @@ func AsGateway() LinkOption { return func(l *Link) { l.gateway = true } }
 func WithPeer(id string) LinkOption { return func(l *Link) { l.peer = id } }
 
 // Link opens a link, and returns at once. It lives until Close or the end of the client. Unless WithBackoff said
-// otherwise it comes back sooner than others do: its backoff begins at 50 ms and is at most 5 s, as many wait behind it.
+// otherwise it comes back sooner than others do: its backoff begins at 50 ms and is at most 2 s, as many wait behind it.
 func (c *Client) Link(opts ...LinkOption) (*Link, error) {
 	b := c.config.backoff
 	if b.Base == 0 {
 		b.Base = 50 * time.Millisecond
 	}
 	if b.Cap == 0 {
-		b.Cap = max(5*time.Second, b.Base)
+		b.Cap = max(2*time.Second, b.Base)
 	}
 	b = b.withDefaults()
 	l := &Link{

@@ -43,15 +43,18 @@ const (
 
 // rulesText bounds the logs. Nothing gets so old that it expires.
 const rulesText = `rules:
-  - {pattern: "tight:*", max_events: %d, max_age: 2h, max_bytes: 64MiB}
-  - {pattern: "**", max_events: %d, max_age: 2h, max_bytes: 64MiB}
+  - {pattern: "log:tight:*", max_events: %[1]d, max_age: 2h, max_bytes: 64MiB}
+  - {pattern: "latest:tight:*", class: latest, max_events: %[1]d, max_age: 2h, max_bytes: 64MiB}
+  - {pattern: "latest:**", class: latest, max_events: %[2]d, max_age: 2h, max_bytes: 64MiB}
+  - {pattern: "ephemeral:**", class: ephemeral}
+  - {pattern: "**", max_events: %[2]d, max_age: 2h, max_bytes: 64MiB}
 `
 
 // Config is how a cluster is made. All of it must be given, but for WebSocket.
 type Config struct {
 	Binary    string // of millrace
-	Tight     int    // events that topics of the pattern tight:* keep
-	Wide      int    // events that all others keep
+	Tight     int    // events that topics of the patterns *:tight:* keep, or keys
+	Wide      int    // events that all others keep, or keys
 	WebSocket proxy.Config
 
 	// Lost is called when the logs are gone and before there can be new ones.

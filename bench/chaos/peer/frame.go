@@ -31,6 +31,12 @@ type place struct {
 	Topic     string          `json:"topic"`
 	Position  position        `json:"position"`
 	Pending   bool            `json:"pending"`
+	Cursor    string          `json:"cursor"`
+	Pattern   string          `json:"pattern"`
+	Class     string          `json:"class"`
+	ID        string          `json:"id"`
+	Key       string          `json:"key"`
+	Tombstone bool            `json:"tombstone"`
 	Conflated uint64          `json:"conflated,string"`
 	Data      json.RawMessage `json:"data"`
 	Error     *trouble        `json:"error"`
@@ -41,6 +47,7 @@ type gap struct {
 	After position `json:"after"`
 	Until position `json:"until"`
 	Cause string   `json:"cause"`
+	Count uint64   `json:"count,string"`
 }
 
 type position struct {
@@ -78,6 +85,9 @@ func readMember(name string, data []byte) (frame, error) {
 	case "unsubscribed":
 		f.Unsubscribed = &place{}
 		member = f.Unsubscribed
+	case "tombstone":
+		f.Event = &place{}
+		member = f.Event
 	case "gap":
 		f.Gap = &gap{}
 		member = f.Gap

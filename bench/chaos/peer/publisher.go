@@ -2,7 +2,9 @@ package peer
 
 import (
 	"context"
+	"fmt"
 	"math/rand/v2"
+	"strconv"
 	"time"
 
 	"github.com/millrace-dev/millrace"
@@ -38,6 +40,7 @@ type Publisher struct {
 	topics []string
 	every  time.Duration
 	bursts chan Burst
+	late   map[string]time.Duration
 
 	// Owned by Run.
 	chance *rand.Rand
@@ -57,14 +60,15 @@ type PublisherPlan struct {
 	Door   Door
 	Token  string
 	Topics []string
-	Every  time.Duration // mean time between two events; 0: only bursts
+	Late   map[string]time.Duration // when topics are born, since Run; the others are at once
+	Every  time.Duration            // mean time between two events; 0: only bursts
 	Seed   uint64
 }
 
 // NewPublisher makes a publisher.
 func NewPublisher(w *World, p PublisherPlan) *Publisher {
 	return &Publisher{
-		world: w, id: p.ID, door: p.Door, token: p.Token, topics: p.Topics, every: p.Every, bursts: make(chan Burst, maxBursts),
+		world: w, id: p.ID, door: p.Door, token: p.Token, topics: p.Topics, every: p.Every, late: p.Late, bursts: make(chan Burst, maxBursts),
 		chance: rand.New(rand.NewPCG(p.Seed, 0x9b)),
 	}
 }
@@ -82,9 +86,9 @@ func (p *Publisher) Burst(b Burst) {
 
 // publication is an event on its way.
 type publication struct {
-	id    ledger.Ident
-	topic string
-	data  []byte
+	ledger.Publication
+
+	data []byte // nil for a tombstone
 }
 
 // sender publishes events and enters their acks. It gives up only when ctx ends or they are refused for good, of which it
@@ -104,6 +108,7 @@ func (p *Publisher) Run(ctx, pace context.Context) {
 		return
 	}
 	defer s.close()
+	began := time.Now()
 	for {
 		var tick <-chan time.Time
 		if p.every > 0 {
@@ -119,7 +124,7 @@ func (p *Publisher) Run(ctx, pace context.Context) {
 				}
 			}
 		case <-tick:
-			s.send(ctx, p.some())
+			s.send(ctx, p.some(time.Since(began)))
 		}
 	}
 }
@@ -138,35 +143,86 @@ func (p *Publisher) sender(ctx context.Context) (sender, error) {
 }
 
 // some returns one event, or a few where they go together.
-func (p *Publisher) some() []publication {
+func (p *Publisher) some(since time.Duration) []publication {
 	n := 1
 	if p.door == DoorUnary {
 		n += p.chance.IntN(4)
 	}
 	batch := make([]publication, n)
 	for i := range batch {
-		batch[i] = p.next(pick(p.chance, p.topics), 80+p.chance.IntN(400))
+		topic := pick(p.chance, p.topics)
+		for p.late[topic] > since {
+			topic = pick(p.chance, p.topics)
+		}
+		batch[i] = p.next(topic, 80+p.chance.IntN(400))
 	}
 	return batch
 }
 
-// next makes an event and enters it.
+// What keys a topic of class latest has: so many live, and any number that are only ever deleted.
+const liveKeys = 20
+
+// next makes an event and enters it. In class latest now and then it is a tombstone, half of them of keys that never had
+// anything else, so that there are always some to be let go of when there is no room.
 func (p *Publisher) next(topic string, size int) publication {
 	p.serial++
-	id := ledger.Ident{Publisher: p.id, Serial: p.serial}
-	e := publication{id: id, topic: topic, data: newPayload(id, topic, size)}
-	p.world.Book.Intend(ledger.Publication{Ident: id, Topic: topic, Digest: digest(e.data)})
+	e := publication{Publication: ledger.Publication{
+		Ident: ledger.Ident{Publisher: p.id, Serial: p.serial}, Topic: topic, Lane: 1 + p.serial%lanes,
+	}}
+	switch ClassOf(topic) {
+	case ledger.Latest:
+		e.Key = fmt.Sprintf("k%d", p.chance.IntN(liveKeys))
+		if p.chance.IntN(12) == 0 {
+			e.Tombstone = true
+			if p.chance.IntN(2) == 0 {
+				e.Key = fmt.Sprintf("gone-%d-%d", p.id, p.serial)
+			}
+		}
+	case ledger.Ephemeral:
+		e.Retried = p.door == DoorStream || p.door == DoorUnary
+	}
+	if p.door == DoorHTTP { // a POST has no headers for events
+		e.Lane = 0
+	}
+	if e.Tombstone {
+		e.Digest = digest([]byte(e.Key))
+	} else {
+		e.data = newPayload(e.Ident, topic, e.Key, size)
+		e.Digest = digest(e.data)
+	}
+	p.world.Book.Intend(e.Publication)
 	return e
 }
 
+// once reports whether the event may not be sent again: in class ephemeral it would come twice.
+func (e *publication) once() bool { return ClassOf(e.Topic) == ledger.Ephemeral && !e.Retried }
+
+// kind is the event's name, by which filters may choose.
+func (e *publication) kind() string { return [...]string{"even", "odd"}[e.Serial%2] }
+
+// lane is the value of the event's header; empty if it has none.
+func (e *publication) lane() string {
+	if e.Lane == 0 {
+		return ""
+	}
+	return strconv.FormatUint(uint64(e.Lane), 10)
+}
+
+// lanes is how many values the header lane has, from 1.
+const lanes = 5
+
 // event returns the event as the SDK wants it.
 func (e *publication) event() *millrace.Event {
-	return &millrace.Event{Topic: e.topic, ID: e.name(), Name: "chaos", Data: e.data}
+	event := &millrace.Event{Topic: e.Topic, ID: e.name(), Name: e.kind(), Key: e.Key, Tombstone: e.Tombstone, Data: e.data}
+	if lane := e.lane(); lane != "" {
+		event.Headers = []millrace.Header{{Name: "lane", Value: lane}}
+	}
+	return event
 }
 
 // Close publishes one event to each topic, as the last that comes, and waits until all are stored.
 func Close(ctx context.Context, w *World, token string, topics []string) error {
-	p := NewPublisher(w, PublisherPlan{ID: 0, Token: token})
+	p := NewPublisher(w, PublisherPlan{ID: 0, Door: DoorUnary, Token: token})
 	s, err := newCallSender(w, token)
 	if err != nil {
 		return err

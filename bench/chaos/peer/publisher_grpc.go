@@ -6,17 +6,20 @@ import (
 	"sync"
 
 	"github.com/millrace-dev/millrace"
+	"github.com/millrace-dev/millrace/bench/ledger"
 	sdk "github.com/millrace-dev/millrace/sdk/go"
 )
 
 // name is the event's id, by which it is stored once.
-func (e *publication) name() string { return fmt.Sprintf("%d-%d", e.id.Publisher, e.id.Serial) }
+func (e *publication) name() string { return fmt.Sprintf("%d-%d", e.Publisher, e.Serial) }
 
 // settle enters an answer. An unknown outcome is none.
 func (w *World) settle(e *publication, ack millrace.Ack, err *millrace.Error) {
 	switch {
+	case err == nil && ClassOf(e.Topic) == ledger.Ephemeral:
+		w.Book.Pass(e.Topic, e.Ident)
 	case err == nil:
-		w.Book.Ack(e.topic, e.id, ack.Position)
+		w.Book.Ack(e.Topic, e.Ident, ack.Position)
 	case !err.Reason.Outcome().Retryable:
 		w.Complain("%s was refused: %v", e.name(), err)
 	}

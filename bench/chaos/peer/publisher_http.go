@@ -46,6 +46,9 @@ func (w *World) persist(ctx context.Context, chance *rand.Rand, e *publication, 
 			w.settle(e, millrace.Ack{Position: at}, err)
 			return
 		}
+		if e.once() {
+			return
+		}
 		w.Counts.Retries.Add(1)
 		if !pause(ctx, err.RetryAfter+time.Duration(20+chance.IntN(200))*time.Millisecond) {
 			return
@@ -54,14 +57,22 @@ func (w *World) persist(ctx context.Context, chance *rand.Rand, e *publication, 
 }
 
 func (s *postSender) post(ctx context.Context, e *publication) (millrace.Position, *millrace.Error) {
-	u := "http://" + pick(s.chance, s.doors) + "/v1/topics/" + url.PathEscape(e.topic) + "/events"
+	u := "http://" + pick(s.chance, s.doors) + "/v1/topics/" + url.PathEscape(e.Topic) + "/events"
 	r, err := http.NewRequestWithContext(ctx, http.MethodPost, u, bytes.NewReader(e.data))
 	if err != nil {
 		return millrace.Position{}, millrace.AsError(err)
 	}
 	r.Header.Set("Authorization", "Bearer "+s.token)
-	r.Header.Set("Millrace-Event-Id", e.name())
-	r.Header.Set("Millrace-Event-Name", "chaos")
+	r.Header.Set("Millrace-Event-Name", e.kind())
+	if !e.once() { // with an id the gateway may send it again
+		r.Header.Set("Millrace-Event-Id", e.name())
+	}
+	if e.Key != "" {
+		r.Header.Set("Millrace-Event-Key", e.Key)
+	}
+	if e.Tombstone {
+		r.Header.Set("Millrace-Event-Tombstone", "1")
+	}
 	resp, err := s.client.Do(r)
 	if err != nil {
 		return millrace.Position{}, cut(err)

@@ -48,10 +48,31 @@ func (s *frameSender) publish(ctx context.Context, e *publication) (millrace.Pos
 	return at, err
 }
 
+// frame returns the event as a client frame; mute is that the session that sends it does not want it back.
+func (e *publication) frame(number uint32, mute bool) []byte {
+	text := fmt.Appendf(nil, `{"id":%d,"publish":{"topic":%q,"name":%q`, number, e.Topic, e.kind())
+	if !e.once() { // with an id the gateway may send it again
+		text = fmt.Appendf(text, `,"id":%q`, e.name())
+	}
+	if e.Key != "" {
+		text = fmt.Appendf(text, `,"key":%q`, e.Key)
+	}
+	if lane := e.lane(); lane != "" {
+		text = fmt.Appendf(text, `,"headers":[{"name":"lane","value":%q}]`, lane)
+	}
+	if mute {
+		text = append(text, `,"echo":false`...)
+	}
+	if e.Tombstone {
+		return append(text, `,"tombstone":true}}`...)
+	}
+	return fmt.Appendf(text, `,"data":%s}}`, e.data)
+}
+
 // ask sends an event and waits for the answer.
 func (s *frameSender) ask(e *publication) (millrace.Position, *millrace.Error) {
 	s.number++
-	text := fmt.Appendf(nil, `{"id":%d,"publish":{"topic":%q,"id":%q,"name":"chaos","data":%s}}`, s.number, e.topic, e.name(), e.data)
+	text := e.frame(s.number, e.Serial%4 == 0)
 	if err := s.conn.SetWriteDeadline(time.Now().Add(answerTimeout)); err != nil {
 		return millrace.Position{}, cut(err)
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"math/rand/v2"
+	"strings"
 	"sync"
 	"time"
 
@@ -20,20 +21,28 @@ type Subscriber struct {
 	start      string      // where it begins the first time: of the protocol's query, "" is now
 	transports []Transport // by turns; one is kept to, of several each is left after a while
 	small      bool        // its sockets have small buffers
+	choice     Choice
+	maxRate    float64
 	chains     map[string]*ledger.Chain
 	gate       *gate
 
 	// Owned by Run.
 	chance *rand.Rand
 	cursor string
+	voice  *voice          // nil if it does not speak
+	held   map[string]bool // patterns that were told to be held
 }
 
 // Plan is what a subscriber is to be.
 type Plan struct {
 	Name       string
-	Topics     []string
+	Topics     []string    // or patterns
+	Covers     []string    // the topics that they name or cover, or will
+	Choice     Choice      // its filter
+	MaxRate    float64     // 0: none
 	Start      string      // "", "earliest" or "last=N"
 	Transports []Transport // one, or those between which it wanders
+	Voice      uint32      // as which publisher it speaks up by WebSocket, without wanting to hear itself; 0: it does not
 	Small      bool        // whether its sockets have small buffers
 	Seed       uint64
 }
@@ -42,10 +51,19 @@ type Plan struct {
 func NewSubscriber(w *World, p Plan) *Subscriber {
 	s := &Subscriber{
 		world: w, name: p.Name, topics: p.Topics, start: p.Start, transports: p.Transports, small: p.Small,
-		chains: map[string]*ledger.Chain{}, gate: newGate(), chance: rand.New(rand.NewPCG(p.Seed, 0x5b)),
+		choice: p.Choice, maxRate: p.MaxRate, held: map[string]bool{}, chains: map[string]*ledger.Chain{}, gate: newGate(), chance: rand.New(rand.NewPCG(p.Seed, 0x5b)),
 	}
-	for _, topic := range p.Topics {
-		s.chains[topic] = w.Book.Chain(p.Name, p.Transports[0].String(), topic, ledger.Expectation{})
+	wants := p.Choice.Wants
+	if p.Voice != 0 {
+		s.voice = newVoice(w, p.Voice, p.Covers, s.chance)
+		wants = func(e *ledger.Publication) bool {
+			return e.Publisher != p.Voice && (p.Choice.Wants == nil || p.Choice.Wants(e))
+		}
+	}
+	for _, topic := range p.Covers {
+		s.chains[topic] = w.Book.Chain(p.Name, p.Transports[0].String(), topic, ledger.Expectation{
+			Class: ClassOf(topic), Wants: wants, State: p.Start == "" || p.Start == "earliest", Thinned: p.MaxRate > 0,
+		})
 	}
 	return s
 }
@@ -116,10 +134,13 @@ func (s *Subscriber) take(f *frame) (after time.Duration, err error) {
 	switch {
 	case f.Subscribed != nil:
 		if !f.Subscribed.Pending {
-			s.on(f.Subscribed.Topic, func(c *ledger.Chain) { c.Attach(millrace.Position(f.Subscribed.Position)) })
+			s.attached(f.Subscribed.Topic, f.Subscribed.Pattern, millrace.Position(f.Subscribed.Position))
 		}
 	case f.Event != nil:
-		s.event(f.Event.Topic, millrace.Position(f.Event.Position), 0, f.Event.Data)
+		s.event(&millrace.Event{
+			Topic: f.Event.Topic, Position: millrace.Position(f.Event.Position), ID: f.Event.ID, Key: f.Event.Key,
+			Tombstone: f.Event.Tombstone, Data: f.Event.Data,
+		})
 	case f.Gap != nil:
 		s.gap(f.Gap)
 	case f.Advanced != nil:
@@ -143,17 +164,36 @@ func (s *Subscriber) gap(g *gap) {
 		s.world.Complain("%s was told a gap of the cause %q", s.name, g.Cause)
 	}
 	s.on(g.Topic, func(c *ledger.Chain) {
-		c.Gap(millrace.Gap{Topic: g.Topic, After: millrace.Position(g.After), Until: millrace.Position(g.Until), Cause: cause})
+		c.Gap(millrace.Gap{Topic: g.Topic, After: millrace.Position(g.After), Until: millrace.Position(g.Until), Cause: cause, Count: g.Count})
 	})
 }
 
-func (s *Subscriber) event(topic string, at millrace.Position, prev uint64, data []byte) {
-	id, sum, err := readPayload(topic, data)
+// attached enters that the subscription to a topic holds, or that to a pattern: what a pattern brings from then on was
+// born since.
+func (s *Subscriber) attached(topic, pattern string, at millrace.Position) {
+	switch {
+	case strings.Contains(topic, "*"):
+		s.held[topic] = true
+	case s.held[pattern]:
+		s.on(topic, func(c *ledger.Chain) { c.Born(at) })
+	default:
+		s.on(topic, func(c *ledger.Chain) { c.Attach(at) })
+	}
+}
+
+// event enters an event, of which not all that there is need be told.
+func (s *Subscriber) event(e *millrace.Event) {
+	id, sum, err := readPayload(e.Topic, e.Key, e.Data)
+	if e.Tombstone {
+		id, sum, err = readTombstone(e.ID, e.Key)
+	}
 	if err != nil {
-		s.world.Complain("%s at %s: %v", s.name, at, err)
+		s.world.Complain("%s at %s: %v", s.name, e.Position, err)
 		return
 	}
-	s.on(topic, func(c *ledger.Chain) { c.Event(ledger.Delivery{At: at, Prev: prev, Ident: id, Digest: sum}) })
+	s.on(e.Topic, func(c *ledger.Chain) {
+		c.Event(ledger.Delivery{At: e.Position, Prev: e.Prev, Ident: id, Digest: sum})
+	})
 }
 
 func (s *Subscriber) on(topic string, enter func(*ledger.Chain)) {

@@ -21,7 +21,14 @@ func (s *Subscriber) subscription(ctx context.Context) error {
 	if s.cursor == "" {
 		how = sdk.TopicsFrom(s.begin(), s.topics...)
 	}
-	sub, err := client.Subscribe(ctx, how)
+	options := []sdk.SubscribeOption{how}
+	if s.cursor == "" && s.choice.Filter != "" {
+		options = append(options, sdk.WithFilter(s.choice.Filter))
+	}
+	if s.cursor == "" && s.maxRate > 0 {
+		options = append(options, sdk.MaxRate(s.maxRate))
+	}
+	sub, err := client.Subscribe(ctx, options...)
 	if err != nil {
 		s.world.Complain("%s can't subscribe: %v", s.name, err)
 		return err
@@ -48,17 +55,29 @@ func (s *Subscriber) update(u *millrace.Update) {
 		if u.Topic == s.topics[0] {
 			s.world.Counts.Connects[GRPC].Add(1)
 		}
-		s.on(u.Topic, func(c *ledger.Chain) { c.Attach(u.Position) })
+		s.attached(u.Topic, s.brought(u.Topic), u.Position)
 	case millrace.UpdateEvents:
 		for _, e := range u.Events {
-			s.event(u.Topic, e.Position, e.Prev, e.Data)
+			s.event(e)
 		}
 	case millrace.UpdateGap:
 		s.on(u.Topic, func(c *ledger.Chain) { c.Gap(*u.Gap) })
 	case millrace.UpdateRefused:
 		s.world.Complain("%s was refused %s: %v", s.name, u.Topic, u.Err)
-	case millrace.UpdateDetached:
+	case millrace.UpdateAdvanced:
+		s.on(u.Topic, func(c *ledger.Chain) { c.Advance(u.Position, u.Conflated) })
+	case millrace.UpdateDetached, millrace.UpdateMatched:
 	}
+}
+
+// brought returns the pattern that brings a topic, "" for one that was asked for by name.
+func (s *Subscriber) brought(topic string) string {
+	for _, name := range s.topics {
+		if strings.Contains(name, "*") && millrace.Pattern(name).Matches(topic) {
+			return name
+		}
+	}
+	return ""
 }
 
 // begin is the start of the query for backends.

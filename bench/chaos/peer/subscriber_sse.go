@@ -97,11 +97,11 @@ func (s *Subscriber) block(b *block) (time.Duration, error) {
 		return s.take(&f)
 	}
 	p, ok := lastPiece(b.id)
-	if !ok {
+	if !ok || p.Attached == (ClassOf(p.Topic) == ledger.Ephemeral) {
 		s.world.Complain("%s got the event %q with the id %q, which has no position", s.name, b.name, b.id)
 		return 0, nil
 	}
-	s.event(p.Topic, p.Position, 0, data)
+	s.event(&millrace.Event{Topic: p.Topic, Position: p.Position, Data: data})
 	return 0, nil
 }
 
@@ -113,6 +113,9 @@ func (s *Subscriber) advance(cursor string) {
 		return
 	}
 	for _, p := range c.Pieces {
+		if strings.Contains(p.Topic, "*") {
+			continue
+		}
 		s.on(p.Topic, func(c *ledger.Chain) {
 			if p.Attached && c.Held() != p.Position {
 				c.Advance(p.Position, 0)
@@ -124,7 +127,7 @@ func (s *Subscriber) advance(cursor string) {
 // lastPiece returns the piece at the end of a cursor, which is that of the event which it came with.
 func lastPiece(cursor string) (millrace.Piece, bool) {
 	c, err := millrace.ParseCursor(cursor[strings.LastIndexByte(cursor, ',')+1:])
-	if err != nil || len(c.Pieces) != 1 || !c.Pieces[0].Attached {
+	if err != nil || len(c.Pieces) != 1 {
 		return millrace.Piece{}, false
 	}
 	return c.Pieces[0], true

@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"strconv"
 	"strings"
 	"time"
 
@@ -17,7 +18,7 @@ import (
 
 // websocket is one WebSocket, whose cursor the peer puts together (protocol, section 4).
 func (s *Subscriber) websocket(ctx context.Context, c millrace.Cursor) (time.Duration, error) {
-	jar := newJar(c, s.topics)
+	jar := newJar(c)
 	conn, closed, err := dialWebSocket(ctx, pick(s.chance, s.world.WebSocket), s.query(), s.world.Token, s.small)
 	if err != nil {
 		s.refused(err)
@@ -26,7 +27,7 @@ func (s *Subscriber) websocket(ctx context.Context, c millrace.Cursor) (time.Dur
 	defer closed()
 	s.world.Counts.Connects[WebSocket].Add(1)
 	defer func() {
-		if jar.seal != "" {
+		if jar.told {
 			s.cursor = jar.cursor()
 		}
 	}()
@@ -47,10 +48,19 @@ func (s *Subscriber) websocket(ctx context.Context, c millrace.Cursor) (time.Dur
 		if f.Connected != nil {
 			timeout = time.Duration(f.Connected.TimeoutMs) * time.Millisecond
 		}
+		s.voice.hear(&f)
+		if f.Re != 0 && f.Error != nil {
+			continue // the answer to something said: that is not known to be stored, and harms nobody
+		}
 		after, err := s.take(&f)
 		jar.keep(&f)
 		if err != nil {
 			return after, nil
+		}
+		if f.Event != nil {
+			if err := s.voice.speak(conn); err != nil {
+				return 0, nil
+			}
 		}
 	}
 	return 0, nil
@@ -64,6 +74,12 @@ func (s *Subscriber) query() string {
 		return q.Encode()
 	}
 	q["topic"] = s.topics
+	if s.choice.Filter != "" {
+		q.Set("filter", s.choice.Filter)
+	}
+	if s.maxRate > 0 {
+		q.Set("maxRate", strconv.FormatFloat(s.maxRate, 'g', -1, 64))
+	}
 	if s.start != "" {
 		q.Set("start", s.start)
 	}
@@ -129,50 +145,4 @@ func dialWebSocket(ctx context.Context, addr, query, token string, small bool) (
 		stop()
 		conn.Close()
 	}, nil
-}
-
-// jar is the pieces of a cursor as a peer of a WebSocket keeps them.
-type jar struct {
-	seal   string
-	topics []string
-	pieces map[string]millrace.Piece
-}
-
-// newJar begins with a cursor; topics that it does not have are not attached.
-func newJar(c millrace.Cursor, topics []string) *jar {
-	j := &jar{seal: c.Seal, topics: topics, pieces: map[string]millrace.Piece{}}
-	for _, topic := range topics {
-		j.pieces[topic] = millrace.Piece{Topic: topic}
-	}
-	for _, p := range c.Pieces {
-		j.pieces[p.Topic] = p
-	}
-	return j
-}
-
-// keep takes what a frame says of the cursor.
-func (j *jar) keep(f *frame) {
-	at := func(topic string, p position) {
-		j.pieces[topic] = millrace.Piece{Topic: topic, Position: millrace.Position(p), Attached: true}
-	}
-	switch {
-	case f.Connected != nil:
-		j.seal = f.Connected.Cursor
-	case f.Subscribed != nil && !f.Subscribed.Pending:
-		at(f.Subscribed.Topic, f.Subscribed.Position)
-	case f.Event != nil:
-		at(f.Event.Topic, f.Event.Position)
-	case f.Advanced != nil:
-		at(f.Advanced.Topic, f.Advanced.Position)
-	case f.Gap != nil:
-		at(f.Gap.Topic, f.Gap.Until)
-	}
-}
-
-func (j *jar) cursor() string {
-	c := millrace.Cursor{Seal: j.seal}
-	for _, topic := range j.topics {
-		c.Pieces = append(c.Pieces, j.pieces[topic])
-	}
-	return c.String()
 }
