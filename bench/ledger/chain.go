@@ -25,6 +25,9 @@ type Expectation struct {
 	// It must be pure.
 	Wants func(*Publication) bool
 
+	// Bears reports whether an event that is not for the subscriber may come all the same. Nil is none.
+	Bears func(*Publication) bool
+
 	// State says, in class latest, that the subscription begins with the state.
 	State bool
 

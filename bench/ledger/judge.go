@@ -105,12 +105,11 @@ func (j *judge) deliver(i int, s *span, l *lineage) {
 	}
 	j.covered[l] = append(j.covered[l], r)
 	j.bury(l, r)
-	wants := j.chain.want.Wants
-	if wants == nil {
+	if j.chain.want.Wants == nil {
 		return
 	}
 	for o := r.first; o <= r.last; o++ {
-		if p := j.publication(l, o); p != nil && !wants(p) {
+		if p := j.publication(l, o); p != nil && !j.bears(p) {
 			j.violate(Untrue, 1, i, fmt.Sprintf("%s at offset %d is not for the subscriber", describe(p.Ident), o))
 		}
 	}

@@ -134,6 +134,11 @@ func (j *judge) advance(i int, s *span) {
 	}
 }
 
+// bears reports whether an event may come.
+func (j *judge) bears(p *Publication) bool {
+	return j.wants(p) || j.chain.want.Bears != nil && j.chain.want.Bears(p)
+}
+
 func (j *judge) wants(p *Publication) bool {
 	return j.chain.want.Wants == nil || j.chain.want.Wants(p)
 }

@@ -31,7 +31,7 @@ func (j *judge) visits() {
 				continue
 			case seen[id]:
 				j.violate(Repeated, 1, -1, describe(id)+" came again")
-			case !j.wants(&in.Publication):
+			case !j.bears(&in.Publication):
 				j.violate(Untrue, 1, -1, describe(id)+" is not for the subscriber")
 			case id.Serial < last[id.Publisher] && in.passed: // else it was given up and may be late
 				j.violate(Reordered, 1, -1, fmt.Sprintf("%s came after event %d", describe(id), last[id.Publisher]))

@@ -23,6 +23,7 @@ type frame struct {
 }
 
 type connected struct {
+	Session   string `json:"session"`
 	Cursor    string `json:"cursor"`
 	TimeoutMs int64  `json:"timeoutMs"`
 }

@@ -54,15 +54,19 @@ func NewSubscriber(w *World, p Plan) *Subscriber {
 		choice: p.Choice, maxRate: p.MaxRate, held: map[string]bool{}, chains: map[string]*ledger.Chain{}, gate: newGate(), chance: rand.New(rand.NewPCG(p.Seed, 0x5b)),
 	}
 	wants := p.Choice.Wants
+	var bears func(*ledger.Publication) bool
 	if p.Voice != 0 {
 		s.voice = newVoice(w, p.Voice, p.Covers, s.chance)
 		wants = func(e *ledger.Publication) bool {
 			return e.Publisher != p.Voice && (p.Choice.Wants == nil || p.Choice.Wants(e))
 		}
+		bears = func(e *ledger.Publication) bool {
+			return e.Publisher == p.Voice && s.voice.another.Load() && (p.Choice.Wants == nil || p.Choice.Wants(e))
+		}
 	}
 	for _, topic := range p.Covers {
 		s.chains[topic] = w.Book.Chain(p.Name, p.Transports[0].String(), topic, ledger.Expectation{
-			Class: ClassOf(topic), Wants: wants, State: p.Start == "" || p.Start == "earliest", Thinned: p.MaxRate > 0,
+			Class: ClassOf(topic), Wants: wants, Bears: bears, State: p.Start == "" || p.Start == "earliest", Thinned: p.MaxRate > 0,
 		})
 	}
 	return s

@@ -47,6 +47,7 @@ func (s *Subscriber) websocket(ctx context.Context, c millrace.Cursor) (time.Dur
 		}
 		if f.Connected != nil {
 			timeout = time.Duration(f.Connected.TimeoutMs) * time.Millisecond
+			s.voice.enter(f.Connected.Session)
 		}
 		s.voice.hear(&f)
 		if f.Re != 0 && f.Error != nil {

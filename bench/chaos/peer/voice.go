@@ -2,6 +2,7 @@ package peer
 
 import (
 	"math/rand/v2"
+	"sync/atomic"
 	"time"
 
 	"github.com/gorilla/websocket"
@@ -10,13 +11,28 @@ import (
 )
 
 // voice is what a subscriber says in its own session and does not want to hear: live, in replay and after it came back,
-// since a session that resumes is the same. It belongs to the goroutine that reads.
+// since a session that resumes is the same. Only whoever comes back to a gateway that still takes the old connection for
+// alive is another session, and may hear itself (docs/rough-edges.md). It belongs to the goroutine that reads.
 //
 // It waits for each answer and, as nobody knows when an event without one is stored, is silent for good if one was lost.
 type voice struct {
 	publisher *Publisher
 	topics    []string
 	waiting   *publication // nil: not for an answer
+
+	session string
+	another atomic.Bool // it has been more than one session
+}
+
+// enter says which session the subscriber is.
+func (v *voice) enter(session string) {
+	if v == nil {
+		return
+	}
+	if v.session != "" && v.session != session {
+		v.another.Store(true)
+	}
+	v.session = session
 }
 
 func newVoice(w *World, id uint32, topics []string, chance *rand.Rand) *voice {
