@@ -60,6 +60,7 @@ type plan struct {
 	heartbeat time.Duration
 	stall     time.Duration
 	http2     bool
+	memory    bool // for a bubble; see inBubble
 }
 
 func build(t *testing.T, p plan) *house {
@@ -81,12 +82,16 @@ func build(t *testing.T, p plan) *house {
 	mux := http.NewServeMux()
 	mux.Handle("/v1/events", handler)
 	httpapi.New(httpapi.Config{Origins: origins}, g, doorman{}).Mount(mux)
-	h := &house{T: t, broker: broker, gateway: g, server: httptest.NewUnstartedServer(mux)}
-	if p.http2 {
+	h := &house{T: t, broker: broker, gateway: g}
+	switch {
+	case p.memory:
+		h.server = inMemory(mux, p.http2)
+	case p.http2:
+		h.server = httptest.NewUnstartedServer(mux)
 		h.server.EnableHTTP2 = true
 		h.server.StartTLS()
-	} else {
-		h.server.Start()
+	default:
+		h.server = httptest.NewServer(mux)
 	}
 	t.Cleanup(func() {
 		g.Close()

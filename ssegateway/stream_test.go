@@ -342,24 +342,38 @@ func TestASlowReaderGetsEverything(t *testing.T) {
 }
 
 // DESIGN promise 8.
-func TestAPeerThatReadsNothingIsCutOff(t *testing.T) {
-	both(t, plan{stall: 50 * time.Millisecond, gateway: gateway.Config{TailEvents: 8}}, func(t *testing.T, h *house) {
+func TestAPeerThatReadsNothingIsCutOffAndAHealthyOneBesideItIsNot(t *testing.T) {
+	const stall = 5 * time.Second
+	inBubble(t, plan{stall: stall, gateway: gateway.Config{TailEvents: 8}}, func(t *testing.T, h *house) {
 		s := h.open("topic=a", "")
 		session, _ := h.gateway.Session(s.next().read(t).Session)
 		healthy := h.open("topic=a", "")
 		healthy.until("subscribed")
 		big := `"` + strings.Repeat("x", 500_000) + `"`
-		for range 100 {
+		begin := time.Now()
+		for range 20 { // more than an HTTP/2 client takes for a stream that nobody reads
 			h.put("a", big)
 			healthy.wants(big)
-			select {
-			case <-session.Done():
-				return
-			default:
-			}
 		}
 		<-session.Done()
+		if took := time.Since(begin); took != stall {
+			t.Errorf("it was cut off after %v, want %v", took, stall)
+		}
+		h.put("a", big)
+		healthy.wants(big)
 	})
+}
+
+// DESIGN promise 8, on a socket, which the loop writes to itself.
+func TestAPeerThatDoesNotReadItsSocketIsCutOff(t *testing.T) {
+	h := build(t, plan{stall: 50 * time.Millisecond, gateway: gateway.Config{TailEvents: 8}})
+	s := h.open("topic=a", "")
+	session, _ := h.gateway.Session(s.next().read(t).Session)
+	big := `"` + strings.Repeat("x", 500_000) + `"`
+	for range 100 { // more than the buffers of any socket hold
+		h.put("a", big)
+	}
+	<-session.Done()
 }
 
 // Protocol 6.6: a peer of SSE sends by POST.
