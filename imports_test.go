@@ -45,10 +45,18 @@ var houses = map[string]allowed{
 	"broker/internal/*": {never: network},
 	"broker/memlog":     {ours: []string{root, "broker", "broker/internal/*"}, never: network},
 	"broker/brokertest": {ours: []string{root, "broker"}, never: network},
-	"broker/rpc":        {ours: []string{root, "broker", contract, "proto/wire"}, others: grpcModules},
+	"broker/rpc":        {ours: []string{root, "broker", "broker/rpc/internal/*", contract, "proto/wire"}, others: grpcModules},
 
-	"gateway":             {ours: []string{root, "gateway/internal/*"}, never: network},
-	"gateway/internal/*":  {never: network},
+	"broker/rpc/internal/message": {ours: []string{root, contract, "proto/wire"}, others: grpcModules, never: network},
+
+	"gateway":                 {ours: []string{root, "gateway/internal/*"}, never: network},
+	"gateway/internal/turn":   {never: network},
+	"gateway/internal/seal":   {never: network},
+	"gateway/internal/tail":   {ours: []string{root}, never: network},
+	"gateway/internal/replay": {ours: []string{root}, never: network},
+	"gateway/internal/source": {ours: []string{root, "gateway/internal/tail"}, never: network},
+	"gateway/internal/door":   {ours: []string{root, "gateway/internal/turn"}, never: network},
+
 	"gateway/frame":       {ours: []string{root, "gateway", contract, "proto/wire"}, others: []string{"google.golang.org/protobuf"}},
 	"gateway/socket":      {ours: []string{root, "gateway"}, others: []string{"golang.org/x/sys/unix"}},
 	"gateway/httpapi":     {ours: []string{root, "gateway", "gateway/frame"}},
