@@ -15,7 +15,7 @@ type wildcard struct {
 	circle  *circle
 	want    Subscribe
 
-	index     int  // in the circle
+	index     int  // in the circle; outside if it is in none
 	next      int  // of the pattern's topics
 	there     int  // so many topics there were when it was first seen that these are all; -1 until then
 	unsettled int  // of those, that have yet to be attached
@@ -179,22 +179,31 @@ func (sub *subscription) setFree(start millrace.Start) {
 	w.confirm()
 }
 
+// goOver holds a topic, with the options that it has, for another pattern of the session that covers it, if there is one.
+func (sub *subscription) goOver() {
+	sub.unsettle()
+	sub.wildcard = sub.session.covering(sub.topic())
+}
+
 // end ends the wildcard. Its topics go over to another pattern that covers them; or else, if the peer asked for it, they
-// end, and with an error they stay, each for itself.
+// end, and with an error they stay, each for itself. It is in the cursor until its end is told: a peer that is cut off before
+// that resumes it.
 func (w *wildcard) end(re uint32, err *millrace.Error) {
 	s := w.session
 	w.over = true
 	subs := slices.DeleteFunc(slices.Clone(s.subs), func(sub *subscription) bool { return sub.wildcard != w })
 	for _, sub := range subs {
-		sub.unsettle()
-		sub.wildcard = s.covering(sub.topic())
-		if sub.wildcard != nil && (sub.attached || !sub.born) {
-			s.say(0, sub.subscribed())
+		sub.goOver()
+		if sub.wildcard == nil || sub.born && !sub.attached {
+			continue
+		}
+		if s.say(0, sub.subscribed()); s.ending {
+			return // by what was said: the session is in nothing any more
 		}
 	}
 	s.dropWildcard(w)
 	for _, sub := range subs {
-		if sub.wildcard == nil && err == nil && !s.ending {
+		if sub.wildcard == nil && err == nil {
 			s.drop(sub)
 		}
 	}
@@ -212,7 +221,7 @@ func (s *Session) covering(topic string) *wildcard {
 	return nil
 }
 
-// dropWildcard takes a wildcard out of wherever it is. Its topics stay.
+// dropWildcard takes a wildcard out of wherever it still is. Its topics stay.
 func (s *Session) dropWildcard(w *wildcard) {
 	w.over = true
 	s.wildcards = slices.DeleteFunc(s.wildcards, func(o *wildcard) bool { return o == w })
@@ -276,6 +285,9 @@ func (c *circle) run(l *loop) {
 	}
 }
 
+// outside is the index of a wildcard that is in no circle.
+const outside = -1
+
 func (c *circle) join(w *wildcard) {
 	w.index = len(c.members)
 	c.members = append(c.members, w)
@@ -284,10 +296,14 @@ func (c *circle) join(w *wildcard) {
 
 // leave takes a member out, and lets go of a circle that nobody is in.
 func (c *circle) leave(w *wildcard) {
+	if w.index == outside {
+		return
+	}
 	last := len(c.members) - 1
 	c.members[w.index] = c.members[last]
 	c.members[w.index].index = w.index
 	c.members[last] = nil
+	w.index = outside
 	c.members = c.members[:last]
 	if last == 0 {
 		delete(c.loop.circles, c.pattern.Name())
