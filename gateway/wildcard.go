@@ -221,6 +221,40 @@ func (s *Session) covering(topic string) *wildcard {
 	return nil
 }
 
+// endHolders ends, with an error, the session's wildcards for which a topic is held, or would be if the session did not have
+// it for itself.
+func (s *Session) endHolders(sub *subscription, err *millrace.Error) {
+	var holders []*wildcard
+	for _, w := range s.wildcards {
+		if w == sub.wildcard || w.pattern().Matches(sub.topic()) && (w.resumed() || w.passed(sub.topic()) >= 0) {
+			w.over = true // before any of them ends, so that none goes over to another
+			holders = append(holders, w)
+		}
+	}
+	for _, w := range holders {
+		w.end(w.re, err)
+	}
+}
+
+// takeAfter holds a topic for a wildcard that passed it by while the session had it with a rate.
+func (s *Session) takeAfter(topic string) {
+	for _, w := range s.wildcards {
+		if w.over || w.want.MaxRate > 0 {
+			continue
+		}
+		if i := w.passed(topic); i >= 0 {
+			w.take(topic, w.resumed() || w.there >= 0 && i >= w.there)
+			return
+		}
+	}
+}
+
+// passed returns which of the topics one is that the pattern matched and the wildcard has looked at, -1 if it is none.
+func (w *wildcard) passed(topic string) int {
+	topics, _, _ := w.circle.pattern.Look()
+	return slices.Index(topics[:w.next], topic)
+}
+
 // dropWildcard takes a wildcard out of wherever it still is. Its topics stay.
 func (s *Session) dropWildcard(w *wildcard) {
 	w.over = true
