@@ -94,12 +94,17 @@ func (s *Session) hasRoom(c Subscribe) *millrace.Error {
 		return millrace.AsError(err)
 	}
 	if n := s.gateway.config.MaxTopics; len(s.subs)+len(s.wildcards) >= n {
-		return millrace.Errorf(millrace.ReasonTooManyTopics, "a session may have at most %d topics", n)
+		return s.full()
 	}
 	if s.wire.AppendLead != nil && s.cursorBound(c) > millrace.MaxCursorBytes {
 		return millrace.Errorf(millrace.ReasonTooManyTopics, "the session's cursor would be longer than %d bytes", millrace.MaxCursorBytes)
 	}
 	return nil
+}
+
+// full is what a session is told that would have too many topics.
+func (s *Session) full() *millrace.Error {
+	return millrace.Errorf(millrace.ReasonTooManyTopics, "a session may have at most %d topics", s.gateway.config.MaxTopics)
 }
 
 func (s *Session) unsubscribe(re uint32, topic string) {

@@ -94,7 +94,13 @@ func (s *Session) mayFollow(p millrace.Pattern) bool {
 // behind reports whether there is something for step to do.
 func (w *wildcard) behind() bool {
 	topics, attached, refused := w.circle.pattern.Look()
-	return refused != nil || w.next < len(topics) || w.there < 0 && attached
+	return refused != nil || w.next < len(topics) || w.there < 0 && attached || w.tooMany(topics)
+}
+
+// tooMany reports whether the pattern matched more than a session may have. More is then not told of, so that the wildcard
+// can't go on, however few of the topics the session holds.
+func (w *wildcard) tooMany(topics []string) bool {
+	return len(topics) > w.session.gateway.config.MaxTopics
 }
 
 // step takes the topics on that the pattern matched.
@@ -109,6 +115,10 @@ func (w *wildcard) step() {
 		if !w.take(topics[w.next], w.resumed() || w.there >= 0) {
 			return
 		}
+	}
+	if w.tooMany(topics) {
+		w.end(w.re, w.session.full())
+		return
 	}
 	if attached && w.there < 0 {
 		w.there = len(topics)

@@ -115,6 +115,13 @@ func (b *Broker) Reset(topic string) {
 	b.log(topic).reset()
 }
 
+// Forget lets go of the topic, whose events are long gone, for who asks which topics there are.
+func (b *Broker) Forget(topic string) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	delete(b.logs, topic)
+}
+
 // Deny refuses the topic from now on, nil lets it in again. A subscription at hand is ended.
 func (b *Broker) Deny(topic string, err *millrace.Error) {
 	b.mu.Lock()
