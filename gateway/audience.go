@@ -5,12 +5,14 @@ import (
 	"sync/atomic"
 
 	"github.com/millrace-dev/millrace"
+	"github.com/millrace-dev/millrace/gateway/internal/source"
+	"github.com/millrace-dev/millrace/gateway/internal/tail"
 )
 
 // audience is one loop's part of a topic: its sessions' subscriptions. Those that are live stand in slices by wire, all
 // at the audience's own position, so that a delivery looks nothing up: whoever is in the slice gets the bytes.
 type audience struct {
-	topic *topic
+	topic *source.Topic
 	loop  *loop
 
 	scheduled atomic.Bool // it is in the loop's mailbox
@@ -19,7 +21,7 @@ type audience struct {
 	ready   bool // what follows means something
 	class   millrace.Class
 	pos     millrace.Position // what every live subscription has, but for the pass under way
-	count   count             // likewise
+	count   tail.Count        // likewise
 	next    uint64            // number of the tail's entry that comes next
 	lost    uint64            // Page.Lost of the last page
 	reading bool              // it fell behind the tail and reads the log
@@ -35,9 +37,9 @@ type audience struct {
 // large audience does not hold up the others. In the slice of the wire under way the first left subscriptions have not
 // got the batch yet; in those of the wires before all have, in those behind none.
 type pass struct {
-	entries []*entry // none: no pass is under way
+	entries []*tail.Entry // none: no pass is under way
 	pos     millrace.Position
-	count   count
+	count   tail.Count
 	next    uint64 // 0: to be found by pos
 	sender  string // session that must not get the one event that is there; empty if none
 	joined  [MaxWires][]byte
@@ -47,8 +49,8 @@ type pass struct {
 
 func (p *pass) active() bool { return len(p.entries) > 0 }
 
-// schedule puts the audience into its loop's mailbox, once. It may be called by any goroutine.
-func (a *audience) schedule() {
+// Schedule puts the audience into its loop's mailbox, once. It may be called by any goroutine.
+func (a *audience) Schedule() {
 	if !a.scheduled.Swap(true) {
 		a.loop.post(a)
 	}
@@ -64,43 +66,43 @@ func (a *audience) run(l *loop) {
 	if a.reading || a.held == 0 {
 		return
 	}
-	v := a.topic.since(a.next, l.batch[:0], l.gateway.config.BatchBytes)
+	v := a.topic.Since(a.next, l.batch[:0], l.gateway.config.BatchBytes)
 	switch {
-	case v.refused != nil:
-		a.refuse(v.refused)
-	case !v.known:
+	case v.Refused != nil:
+		a.refuse(v.Refused)
+	case !v.Known:
 	case !a.ready:
-		a.ready, a.class, a.pos, a.count, a.next = true, v.class, v.head, v.count, v.end
+		a.ready, a.class, a.pos, a.count, a.next = true, v.Class, v.Head, v.Count, v.End
 		a.wake()
-	case v.behind && a.class == millrace.ClassEphemeral:
-		a.next = v.first // what was lost is counted with the next entry
-		a.schedule()
-	case v.behind:
+	case v.Behind && a.class == millrace.ClassEphemeral:
+		a.next = v.First // what was lost is counted with the next entry
+		a.Schedule()
+	case v.Behind:
 		a.read()
-	case len(v.entries) > 0:
-		batch := cutWithheld(v.entries)
+	case len(v.Entries) > 0:
+		batch := cutWithheld(v.Entries)
 		next := a.next + uint64(len(batch))
 		if a.class == millrace.ClassEphemeral {
 			batch = a.withLost(batch)
 		}
 		a.begin(batch, next)
-		clear(v.entries)
-		l.batch = v.entries[:0]
-	case v.attached:
+		clear(v.Entries)
+		l.batch = v.Entries[:0]
+	case v.Attached:
 		a.wake()
 	}
 }
 
 // cutWithheld shortens a batch so that an event which some session must not get is the only one.
-func cutWithheld(entries []*entry) []*entry {
+func cutWithheld(entries []*tail.Entry) []*tail.Entry {
 	first := true
 	for i, e := range entries {
 		switch {
-		case e.event == nil:
+		case e.Event == nil:
 			continue
-		case e.event.NoEcho && first:
+		case e.Event.NoEcho && first:
 			return entries[:i+1]
-		case e.event.NoEcho:
+		case e.Event.NoEcho:
 			return entries[:i]
 		}
 		first = false
@@ -109,26 +111,26 @@ func cutWithheld(entries []*entry) []*entry {
 }
 
 // withLost puts before a batch what was lost since the entry that came last, because this loop was too slow for the tail.
-func (a *audience) withLost(batch []*entry) []*entry {
-	var own count
-	own.add(batch[0])
-	if lost := batch[0].count.since(own).since(a.count); lost != (count{}) {
-		return append(lost.gaps(a.topic.name), batch...)
+func (a *audience) withLost(batch []*tail.Entry) []*tail.Entry {
+	var own tail.Count
+	own.Add(batch[0])
+	if lost := batch[0].Count.Since(own).Since(a.count); lost != (tail.Count{}) {
+		return append(lost.Gaps(a.topic.Name()), batch...)
 	}
 	return batch
 }
 
 // begin starts a pass with at least one entry. next is the number of the entry behind them in the tail, 0 if they come
 // from the log.
-func (a *audience) begin(entries []*entry, next uint64) {
+func (a *audience) begin(entries []*tail.Entry, next uint64) {
 	p := &a.pass
 	p.entries = append(p.entries, entries...)
 	last := entries[len(entries)-1]
-	p.pos, p.count, p.next = last.position(), last.count, next
+	p.pos, p.count, p.next = last.Position(), last.Count, next
 	p.sender = ""
 	for _, e := range entries {
-		if e.event != nil && e.event.NoEcho {
-			p.sender = e.event.Sender.Session
+		if e.Event != nil && e.Event.NoEcho {
+			p.sender = e.Event.Sender.Session
 		}
 	}
 	p.wire, p.left = 0, len(a.live[0])
@@ -143,7 +145,7 @@ func (a *audience) deliver() {
 	for p.wire < len(wires) {
 		for p.left > 0 {
 			if budget == 0 {
-				a.schedule()
+				a.Schedule()
 				return
 			}
 			budget--
@@ -182,16 +184,16 @@ func (a *audience) deliverTo(sub *subscription) {
 // bytes returns the batch as one piece of shared bytes for a wire.
 func (p *pass) bytes(index int, w *Wire) []byte {
 	if len(p.entries) == 1 {
-		return p.entries[0].chunk(index, w)
+		return w.chunk(index, p.entries[0])
 	}
 	if p.joined[index] == nil {
 		n := 0
 		for _, e := range p.entries {
-			n += len(e.chunk(index, w))
+			n += len(w.chunk(index, e))
 		}
 		b := make([]byte, 0, n)
 		for _, e := range p.entries {
-			b = append(b, e.chunk(index, w)...)
+			b = append(b, w.chunk(index, e)...)
 		}
 		p.joined[index] = b
 	}
@@ -207,16 +209,16 @@ func (a *audience) finish() {
 	p.entries = p.entries[:0]
 	p.joined = [MaxWires][]byte{}
 	if a.next == 0 {
-		a.next, _ = a.topic.locate(a.pos) // 0, if the tail has other events: then the log is read once more
+		a.next, _ = a.topic.Locate(a.pos) // 0, if the tail has other events: then the log is read once more
 	}
 	a.wake()
-	a.schedule()
+	a.Schedule()
 }
 
 // read fetches what the tail no longer has, once for the whole audience.
 func (a *audience) read() {
 	a.reading = true
-	a.loop.gateway.replays.read(a.loop, a.topic.name, millrace.Start{Kind: millrace.StartAfter, After: a.pos, Lost: a.lost}, 0, a)
+	a.loop.gateway.replays.Read(a.loop, a.topic.Name(), millrace.Start{Kind: millrace.StartAfter, After: a.pos, Lost: a.lost}, 0, a)
 }
 
 // take receives what read fetched.
@@ -234,28 +236,28 @@ func (a *audience) take(page millrace.Page, err error) {
 		a.begin(cutWithheld(entries), 0)
 		return
 	}
-	if next, ok := a.topic.locate(a.pos); ok {
+	if next, ok := a.topic.Locate(a.pos); ok {
 		a.next = next
-		a.schedule()
+		a.Schedule()
 	}
 }
 
 // appendPage appends a page of the log as entries that lead on from a position. What the log left out between the events,
 // and behind the last, is moved over.
-func (a *audience) appendPage(dst []*entry, at millrace.Position, page millrace.Page) []*entry {
+func (a *audience) appendPage(dst []*tail.Entry, at millrace.Position, page millrace.Page) []*tail.Entry {
 	over := func(to millrace.Position) {
 		if a.class == millrace.ClassLatest && to.Offset > at.Offset {
-			dst = append(dst, &entry{moved: &Advanced{Topic: a.topic.name, Position: to, Conflated: to.Offset - at.Offset}})
+			dst = append(dst, &tail.Entry{Moved: &tail.Move{Topic: a.topic.Name(), Position: to, Conflated: to.Offset - at.Offset}})
 			at = to
 		}
 	}
 	if page.Gap != nil {
-		dst = append(dst, &entry{gap: page.Gap})
+		dst = append(dst, &tail.Entry{Gap: page.Gap})
 		at = page.Gap.Until
 	}
 	for _, e := range page.Events {
 		over(e.Before())
-		dst = append(dst, &entry{event: e})
+		dst = append(dst, &tail.Entry{Event: e})
 		at = e.Position
 	}
 	if !page.More {
@@ -333,7 +335,7 @@ func (a *audience) tellPending() {
 // refuse ends all subscriptions, since the upstream will not have the topic.
 func (a *audience) refuse(err *millrace.Error) {
 	a.refused = err
-	a.loop.gateway.discard(a.topic)
+	a.loop.gateway.sources.Discard(a.topic)
 	for _, subs := range a.live {
 		for _, sub := range slices.Backward(subs) {
 			a.drop(sub)

@@ -6,6 +6,8 @@ import (
 	"log/slog"
 	"runtime"
 	"time"
+
+	"github.com/millrace-dev/millrace/gateway/internal/seal"
 )
 
 // Config is what a gateway can be told. Zero fields take their defaults.
@@ -113,8 +115,8 @@ func (c Config) Validate() error {
 			faults = append(faults, fmt.Errorf("%s is %v; it can't be negative", f.name, f.value))
 		}
 	}
-	if n := len(c.SealKey); n > 0 && n < minSealKey {
-		faults = append(faults, fmt.Errorf("SealKey has %d bytes; at least %d are needed", n, minSealKey))
+	if n := len(c.SealKey); n > 0 && n < seal.MinKey {
+		faults = append(faults, fmt.Errorf("SealKey has %d bytes; at least %d are needed", n, seal.MinKey))
 	}
 	return errors.Join(faults...)
 }

@@ -1,62 +1,207 @@
 package gateway
 
 import (
-	"crypto/hmac"
-	"crypto/sha256"
-	"encoding/base64"
-	"encoding/binary"
-	"strings"
-	"time"
+	"slices"
 
 	"github.com/millrace-dev/millrace"
 )
 
-const (
-	minSealKey  = 16
-	sealVersion = 1
-	sealMAC     = 16
-	idBytes     = 16
-	sealBody    = 1 + idBytes + 8
-	sealPrefix  = "s."
-)
-
-// sealer makes and opens seals: the part of a cursor that says which session it belongs to and when it was made, bound to
-// the subject by a MAC that all gateways share. A seal lets a session go on under its id at any gateway.
-type sealer struct{ key []byte }
-
-func (s sealer) seal(id sessionID, subject string, at time.Time) string {
-	b := make([]byte, 0, sealBody+sealMAC)
-	b = append(b, sealVersion)
-	b = append(b, id[:]...)
-	b = binary.BigEndian.AppendUint64(b, uint64(at.Unix()))
-	b = append(b, s.mac(b, subject)...)
-	return sealPrefix + base64.RawURLEncoding.EncodeToString(b)
-}
-
-// open returns the session of a seal that was made for subject by a gateway with the same key.
-func (s sealer) open(seal, subject string) (id sessionID, at time.Time, ok bool) {
-	b, err := base64.RawURLEncoding.DecodeString(strings.TrimPrefix(seal, sealPrefix))
-	if err != nil || len(b) != sealBody+sealMAC || b[0] != sealVersion {
-		return id, at, false
+// Resume returns the subscriptions that a cursor stands for. Those to patterns come first, and topics that one of them
+// covers are held for it and, where the cursor has no options of their own, have its options. A wish, if there is one,
+// replaces all options of the cursor.
+func Resume(c millrace.Cursor, wish millrace.Option) SubscribeAll {
+	options := map[string]millrace.Option{}
+	for _, o := range c.Options {
+		options[o.Topic] = o
 	}
-	if !hmac.Equal(b[sealBody:], s.mac(b[:sealBody], subject)) {
-		return id, at, false
+	if !same(wish, millrace.Option{}) {
+		clear(options)
+		for _, p := range c.Pieces {
+			options[p.Topic] = wish
+		}
 	}
-	copy(id[:], b[1:])
-	return id, time.Unix(int64(binary.BigEndian.Uint64(b[1+idBytes:])), 0), true
+	var patterns, topics SubscribeAll
+	for _, p := range c.Pieces {
+		one := Subscribe{Topic: p.Topic}
+		if p.Attached {
+			one.Start = millrace.After(p.Position)
+		}
+		if millrace.Pattern(p.Topic).IsTopic() {
+			topics = append(topics, one)
+			continue
+		}
+		one.wish(options[p.Topic])
+		patterns = append(patterns, one)
+	}
+	for i := range topics {
+		own, ok := options[topics[i].Topic]
+		j := slices.IndexFunc(patterns, func(p Subscribe) bool { return millrace.Pattern(p.Topic).Matches(topics[i].Topic) })
+		if j >= 0 {
+			topics[i].Pattern = patterns[j].Topic
+		}
+		if j >= 0 && !ok {
+			own = options[patterns[j].Topic]
+		}
+		topics[i].wish(own)
+	}
+	return append(patterns, topics...)
 }
 
-func (s sealer) mac(body []byte, subject string) []byte {
-	h := hmac.New(sha256.New, s.key)
-	h.Write(body)
-	h.Write([]byte(subject))
-	return h.Sum(nil)[:sealMAC]
+// wish gives a subscription the filter and rate of an option.
+func (c *Subscribe) wish(o millrace.Option) { c.Filter, c.MaxRate = o.Filter, o.MaxRate }
+
+func (c Subscribe) wishes() bool { return c.Filter != nil || c.MaxRate != 0 }
+
+func (c Subscribe) option() millrace.Option {
+	return millrace.Option{Topic: c.Topic, Filter: c.Filter, MaxRate: c.MaxRate}
 }
 
-// sessionID is a session's id: random, and public.
-type sessionID [idBytes]byte
+// subscriptions returns the topics that an opening asks for: those of its cursor, or else its own. A topic that the cursor
+// has no position of was never attached, so it still begins where the opening says: the peer has got nothing of it. What
+// the opening wishes goes before what the cursor says, for the topics that the opening names or, if it names none, for all.
+func (o Opening) subscriptions() (topics []Subscribe, seal string, resumes bool, err error) {
+	topics = o.Topics
+	if o.Cursor != "" {
+		cursor, err := millrace.ParseCursor(o.Cursor)
+		if err != nil {
+			return nil, "", false, err
+		}
+		seal = cursor.Seal
+		if len(cursor.Pieces) > 0 {
+			topics, resumes = o.resume(cursor), true
+		}
+	}
+	for _, t := range topics {
+		if err := t.validate(); err != nil {
+			return nil, "", false, err
+		}
+	}
+	return topics, seal, resumes, nil
+}
 
-func (id sessionID) String() string { return base64.RawURLEncoding.EncodeToString(id[:]) }
+func (o Opening) resume(cursor millrace.Cursor) SubscribeAll {
+	wish := o.Wish
+	if len(o.Topics) > 0 {
+		wish = millrace.Option{}
+	}
+	for _, own := range o.Topics {
+		if own.wishes() {
+			cursor.Options = append(cursor.Options, own.option())
+		}
+	}
+	topics := Resume(cursor, wish)
+	for i := range topics {
+		t := &topics[i]
+		j := slices.IndexFunc(o.Topics, func(own Subscribe) bool { return own.Topic == t.Topic || own.Topic == t.Pattern })
+		if j >= 0 && t.Start.Kind == millrace.StartDefault {
+			t.Start = o.Topics[j].Start
+		}
+	}
+	return topics
+}
+
+// validate reports whether a subscription can be: a topic or a pattern, which has no position but zero.
+func (c Subscribe) validate() error {
+	if millrace.Pattern(c.Topic).IsTopic() {
+		return millrace.ValidateTopic(c.Topic)
+	}
+	if c.Start.Kind == millrace.StartAfter && !c.Start.After.IsZero() {
+		return millrace.Errorf(millrace.ReasonBadRequest, "a pattern can't begin after a position: each topic has its own")
+	}
+	return millrace.Pattern(c.Topic).Validate()
+}
+
+// option is what a subscription wants beside its place, for a cursor.
+func (sub *subscription) option() millrace.Option {
+	o := millrace.Option{Topic: sub.topic()}
+	if sub.wish != nil {
+		o.Filter, o.MaxRate = sub.wish.filter, sub.wish.rate
+	}
+	return o
+}
+
+// same reports whether two options want the same.
+func same(a, b millrace.Option) bool {
+	return a.MaxRate == b.MaxRate && a.Filter.String() == b.Filter.String()
+}
+
+// rewrite makes the beginning of the session's cursors anew after its topics changed: the seal, and the options of each
+// pattern and of each topic that would else be resumed with others.
+func (s *Session) rewrite() {
+	if s.ending || s.prefix == s.seal && !s.wishes() {
+		return
+	}
+	b := []byte(s.seal)
+	add := func(o millrace.Option) {
+		b = append(b, ',')
+		b = millrace.AppendOption(b, o)
+	}
+	none := millrace.Option{}
+	for _, w := range s.wildcards {
+		if w.want.wishes() {
+			add(w.want.option())
+		}
+	}
+	for _, sub := range s.subs {
+		understood := true
+		covered := false
+		for _, w := range s.wildcards {
+			if w.pattern().Matches(sub.topic()) {
+				covered = true
+				understood = understood && same(sub.option(), w.want.option())
+			}
+		}
+		if !covered {
+			understood = same(sub.option(), none)
+		}
+		if !understood {
+			add(sub.option())
+		}
+	}
+	if text := string(b); text != s.prefix {
+		s.prefix, s.fresh, s.moved = text, true, nil
+	}
+}
+
+// wishes reports whether any subscription of the session has options.
+func (s *Session) wishes() bool {
+	return slices.ContainsFunc(s.subs, func(sub *subscription) bool { return sub.wish != nil }) ||
+		slices.ContainsFunc(s.wildcards, func(w *wildcard) bool { return w.want.wishes() })
+}
+
+// withPrefix adds to a frame that tells of a subscription what cursors begin with from here on.
+func (s *Session) withPrefix(f Frame) Frame {
+	switch f := f.(type) {
+	case Subscribed:
+		f.Prefix, s.fresh = s.prefix, false
+		return f
+	case Unsubscribed:
+		f.Prefix, s.fresh = s.prefix, false
+		return f
+	}
+	return f
+}
+
+// cursorBound is the longest that the session's cursor can be with one more subscription, in bytes. Each topic is counted
+// with its options, which a pattern's topics need once it has ended.
+func (s *Session) cursorBound(c Subscribe) int {
+	bound := func(o millrace.Option, wished bool) int {
+		n := pieceBound(o.Topic)
+		if wished {
+			n += len(",") + len(millrace.AppendOption(nil, o))
+		}
+		return n
+	}
+	wished := c.wishes() || s.wishes()
+	n := len(s.seal) + bound(c.option(), wished)
+	for _, sub := range s.subs {
+		n += bound(sub.option(), wished)
+	}
+	for _, w := range s.wildcards {
+		n += bound(w.want.option(), wished)
+	}
+	return n
+}
 
 // appendCursor appends the session's cursor, but for one topic (or none). It runs on the session's loop.
 func (s *Session) appendCursor(dst []byte, without *subscription) []byte {

@@ -15,6 +15,7 @@
 package gateway
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"fmt"
@@ -25,6 +26,11 @@ import (
 	"time"
 
 	"github.com/millrace-dev/millrace"
+	"github.com/millrace-dev/millrace/gateway/internal/door"
+	"github.com/millrace-dev/millrace/gateway/internal/replay"
+	"github.com/millrace-dev/millrace/gateway/internal/seal"
+	"github.com/millrace-dev/millrace/gateway/internal/source"
+	"github.com/millrace-dev/millrace/gateway/internal/turn"
 )
 
 // Gateway holds the sessions of one process. Its methods may be called concurrently.
@@ -33,23 +39,23 @@ type Gateway struct {
 	config   Config
 	upstream Upstream
 	wires    []*Wire
-	sealer   sealer
+	sealer   seal.Sealer
 	started  time.Time
 	loops    []*loop
 	cancel   context.CancelFunc
-	running  sync.WaitGroup // loops, feeder, janitor, gate, drainage
+	running  sync.WaitGroup // loops, feeder, janitor, gate, drain
 	flushers sync.WaitGroup
-	replays  replays
-	gate     *gate
-	drainage *drainage
+	sources  *source.Sources
+	replays  *replay.Reader[*loop, taker]
+	gate     *door.Gate
+	drain    *door.Drain
 
 	clock    atomic.Int64 // seconds since started, as of the last tick
 	draining atomic.Bool
-	cut      atomic.Bool // the upstream ended for good
+	warned   atomic.Int64 // tick of the last warning that a replay failed
+	cut      atomic.Bool  // the upstream ended for good
 
 	mu       sync.RWMutex
-	sources  map[string]source // by topic or pattern
-	idle     int               // of the sources, that no loop holds
 	sessions map[string]*Session
 	opened   uint64 // sessions so far
 }
@@ -69,12 +75,20 @@ func New(c Config, up Upstream, wires ...*Wire) (*Gateway, error) {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	g := &Gateway{
-		config: c, upstream: up, wires: wires, sealer: sealer{key: c.SealKey}, started: time.Now(), cancel: cancel,
-		sources: map[string]source{}, sessions: map[string]*Session{},
+		config: c, upstream: up, wires: wires, sealer: seal.New(c.SealKey), started: time.Now(), cancel: cancel,
+		sessions: map[string]*Session{},
 	}
-	g.replays.gateway, g.replays.ctx, g.replays.shared = g, ctx, map[pageStart]*replay{}
-	g.replays.warned.Store(-1) // no tick yet
-	g.gate, g.drainage = newGate(g), newDrainage(g)
+	g.sources = source.New(source.Config{
+		TailEvents: c.TailEvents, TailBytes: c.TailBytes, MaxTopics: c.MaxTopics, Linger: c.Linger, MaxIdle: c.MaxIdleTopics,
+	}, up)
+	g.warned.Store(-1) // no tick yet
+	g.replays = replay.New(ctx, replay.Config[*loop, taker]{
+		Parallel: c.Replays, Fetch: g.page, Failed: g.warn,
+		Hand: func(l *loop, to []taker, page millrace.Page, err error) {
+			l.post(&handover{page: page, err: err, to: to})
+		},
+	})
+	g.gate, g.drain = door.NewGate(c.AdmitRate, c.MaxAdmitWait, g.elapsed), door.NewDrain(g.elapsed)
 	for range c.Loops {
 		l := &loop{gateway: g, wake: make(chan struct{}, 1), audiences: map[string]*audience{}, circles: map[string]*circle{}}
 		g.loops = append(g.loops, l)
@@ -82,8 +96,8 @@ func New(c Config, up Upstream, wires ...*Wire) (*Gateway, error) {
 	}
 	g.running.Go(func() { g.feed(ctx) })
 	g.running.Go(func() { g.tidy(ctx) })
-	g.running.Go(func() { g.gate.run(ctx) })
-	g.running.Go(func() { g.drainage.run(ctx) })
+	g.running.Go(func() { g.gate.Run(ctx) })
+	g.running.Go(func() { g.drain.Run(ctx) })
 	return g, nil
 }
 
@@ -93,7 +107,7 @@ func (g *Gateway) Close() {
 	g.cancel()
 	g.running.Wait()
 	g.flushers.Wait()
-	g.replays.workers.Wait()
+	g.replays.Wait()
 }
 
 // elapsed is the time since the gateway started, whatever becomes of the wall clock.
@@ -103,11 +117,44 @@ func (g *Gateway) elapsed() time.Duration { return time.Since(g.started) }
 func (g *Gateway) Ready() error {
 	switch {
 	case g.draining.Load():
-		return errGone
+		return door.ErrGone
 	case g.cut.Load():
 		return millrace.Errorf(millrace.ReasonUnavailable, "the broker can't be reached")
 	}
 	return nil
+}
+
+// StartDrain refuses new sessions from now on and sends those at hand away, one after the other, evenly over the window
+// or, where that is fewer than a hundred a second, sooner. What is left after within is cut off; 0 is 5 s more than the
+// window. It returns at once, with the number of sessions that are to be told.
+//
+// A drain that is under way goes on by the schedule that ends sooner; the number is then of those that are still to be
+// told.
+func (g *Gateway) StartDrain(window, within time.Duration) int {
+	g.draining.Store(true)
+	return g.drain.Start(g.leavers, window, within)
+}
+
+// Drain is StartDrain, and waits until the sessions are gone or ctx ends.
+func (g *Gateway) Drain(ctx context.Context, window time.Duration) {
+	g.StartDrain(window, 0)
+	select {
+	case <-g.drain.Over():
+	case <-ctx.Done():
+	}
+}
+
+// leavers returns the sessions in the order in which a drain sends them away. The oldest goes first: it spares those who have
+// just come, perhaps from a gateway that drained before, and as sessions are dealt out to the loops in turn, the loops are
+// asked in turn too.
+func (g *Gateway) leavers() []door.Peer {
+	sessions := g.all()
+	slices.SortFunc(sessions, func(a, b *Session) int { return cmp.Compare(a.ordinal, b.ordinal) })
+	peers := make([]door.Peer, len(sessions))
+	for i, s := range sessions {
+		peers[i] = leaver{s}
+	}
+	return peers
 }
 
 // Session returns the session with an id.
@@ -161,7 +208,11 @@ func (g *Gateway) Open(ctx context.Context, o Opening, w *Wire, t Transport) (*S
 	if err := g.room(); err != nil {
 		return nil, err // which no turn would change
 	}
-	if err := g.gate.pass(ctx, resumes); err != nil {
+	class := turn.Second
+	if resumes {
+		class = turn.First // for each of its topics holds a place that the tail may soon lose
+	}
+	if err := g.gate.Pass(ctx, class); err != nil {
 		return nil, err
 	}
 	s := &Session{
@@ -214,7 +265,7 @@ func (g *Gateway) admit(s *Session, seal string) (resumed bool, err error) {
 	if err := g.vacant(); err != nil {
 		return false, err
 	}
-	if id, _, ok := g.sealer.open(seal, s.grant.Subject); ok && g.sessions[id.String()] == nil {
+	if id, _, ok := g.sealer.Open(seal, s.grant.Subject); ok && g.sessions[id.String()] == nil {
 		s.id, resumed = id, true
 	} else {
 		if _, err := rand.Read(s.id[:]); err != nil {
@@ -222,7 +273,7 @@ func (g *Gateway) admit(s *Session, seal string) (resumed bool, err error) {
 		}
 	}
 	s.name = s.id.String()
-	s.seal = g.sealer.seal(s.id, s.grant.Subject, time.Now())
+	s.seal = g.sealer.Seal(s.id, s.grant.Subject, time.Now())
 	g.sessions[s.name] = s
 	return resumed, nil
 }
@@ -258,7 +309,7 @@ func (g *Gateway) tidy(ctx context.Context) {
 	for {
 		select {
 		case <-ticker.C:
-			g.sweep(g.clock.Load())
+			g.sources.Sweep(g.clock.Load())
 		case <-ctx.Done():
 			return
 		}

@@ -140,7 +140,7 @@ func (s *Session) drop(sub *subscription) {
 	case placeStalled:
 		s.stalled = slices.DeleteFunc(s.stalled, func(o *subscription) bool { return o == sub })
 	case placeReading:
-		s.gateway.replays.cancel(sub.reading)
+		s.gateway.replays.Cancel(sub.reading)
 	case placePaced:
 		heap.Remove(&s.loop.agenda, sub.index)
 	}

@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"github.com/millrace-dev/millrace"
+	"github.com/millrace-dev/millrace/gateway/internal/source"
+	"github.com/millrace-dev/millrace/gateway/internal/tail"
 )
 
 // loop is a goroutine that owns the outgoing side of its sessions. Everyone else posts to it. Its mailbox is bounded by
@@ -25,9 +27,9 @@ type loop struct {
 	lagging   []*subscription // whose peers are to be told with the next tick how far they are
 	agenda    agenda
 	wheel     wheel
-	batch     []*entry // reused space
-	scratch   []byte   // reused space
-	cursor    []byte   // reused space
+	batch     []*tail.Entry // reused space
+	scratch   []byte        // reused space
+	cursor    []byte        // reused space
 }
 
 // task is what a loop runs. It must not wait.
@@ -73,7 +75,7 @@ func (l *loop) run(ctx context.Context) {
 			tasks[i] = nil
 		}
 		l.advance()
-		until, waits := l.release()
+		until, waits := l.resume()
 		if len(l.queued) > 0 || len(tasks) > 0 {
 			select {
 			case <-ticker.C:
@@ -118,24 +120,26 @@ func (l *loop) audience(name string) (*audience, *millrace.Error) {
 	if a := l.audiences[name]; a != nil {
 		return a, nil
 	}
-	s, err := l.gateway.acquire(name, newTopic)
+	t, err := l.gateway.sources.Topic(name)
 	if err != nil {
 		return nil, err
 	}
-	t, _ := s.(*topic) // no pattern has a topic's name
 	a := &audience{topic: t, loop: l}
-	l.audiences[t.name] = a
-	t.watch(a)
-	a.schedule()
+	l.audiences[t.Name()] = a
+	t.Watch(a)
+	a.Schedule()
 	return a, nil
 }
 
 // dismiss lets go of an audience that nobody is in.
 func (l *loop) dismiss(a *audience) {
-	delete(l.audiences, a.topic.name)
-	a.topic.unwatch(a)
-	l.gateway.release(a.topic)
+	delete(l.audiences, a.topic.Name())
+	a.topic.Unwatch(a)
+	l.release(a.topic)
 }
+
+// release gives a source back.
+func (l *loop) release(s source.Source) { l.gateway.sources.Release(s, l.gateway.clock.Load()) }
 
 // tick does what is due each second.
 func (l *loop) tick() {
@@ -147,7 +151,7 @@ func (l *loop) tick() {
 			continue
 		}
 		a.tellPending()
-		a.schedule()
+		a.Schedule()
 	}
 	for _, c := range l.circles {
 		c.tellPending()
@@ -161,6 +165,31 @@ func (l *loop) stop() {
 		if s.loop == l {
 			s.lost()
 		}
+	}
+}
+
+// taker receives a page of the log on its loop.
+type taker interface {
+	take(page millrace.Page, err error)
+}
+
+// handover gives a page to those of one loop who wait for it.
+type handover struct {
+	page millrace.Page
+	err  error
+	to   []taker
+}
+
+// handovers is how many get a page before the loop looks at what else there is: each may be a write.
+const handovers = 16
+
+func (h *handover) run(l *loop) {
+	n := min(len(h.to), handovers)
+	for _, t := range h.to[:n] {
+		t.take(h.page, h.err)
+	}
+	if h.to = h.to[n:]; len(h.to) > 0 {
+		l.post(h)
 	}
 }
 

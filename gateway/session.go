@@ -2,11 +2,14 @@ package gateway
 
 import (
 	"context"
+	"math/rand/v2"
 	"slices"
 	"sync/atomic"
 	"time"
 
 	"github.com/millrace-dev/millrace"
+	"github.com/millrace-dev/millrace/gateway/internal/door"
+	"github.com/millrace-dev/millrace/gateway/internal/seal"
 )
 
 // Session is one peer's subscriptions over its connection. Its reader, a goroutine of the wire's package, calls it with what
@@ -19,7 +22,7 @@ type Session struct {
 	wireIndex  int
 	transport  Transport
 	grant      *millrace.Grant
-	id         sessionID
+	id         seal.ID
 	name       string // id as text
 	seal       string
 	heartbeats bool
@@ -233,6 +236,23 @@ func (s *Session) over() {
 	close(s.done)
 }
 
+// goAway tells the peer to come back, which a load balancer in between makes to be elsewhere, and ends the session.
+func (s *Session) goAway(why string) {
+	err := millrace.Errorf(millrace.ReasonDraining, "%s", why)
+	err.RetryAfter = door.Return()
+	s.say(0, Goaway{Err: err})
+	s.end(err)
+}
+
+// leaver is a session to a drain.
+type leaver struct{ *Session }
+
+// GoAway implements door.Peer.
+func (s leaver) GoAway() { s.loop.post(call(func() { s.goAway("the gateway is going away") })) }
+
+// Cut implements door.Peer. A loop sees to it at once, and to its own end too.
+func (s leaver) Cut() { s.loop.post(call(s.lost)) }
+
 // tick looks after the session at its time in the wheel and returns when to look again.
 func (s *Session) tick(now int64) int64 {
 	w := s.wire
@@ -284,6 +304,16 @@ func (s *Session) due(now int64) int64 {
 		next = min(next, seconds(s.staleAt()))
 	}
 	return max(next, now+1)
+}
+
+// oldAt is when a session that begins now is old enough to go, in seconds since the gateway started; 0 is never. Sessions
+// that began together, as after a restart, end up to a tenth of the age sooner or later, so that they do not stay together.
+func (g *Gateway) oldAt() int64 {
+	age := g.config.MaxSessionAge
+	if age <= 0 {
+		return 0
+	}
+	return seconds(g.elapsed() + age - age/10 + rand.N(age/5+1))
 }
 
 // seconds is a time in whole seconds, rounded up, at least one.

@@ -1,9 +1,9 @@
 package gateway
 
 import (
-	"container/list"
-
 	"github.com/millrace-dev/millrace"
+	"github.com/millrace-dev/millrace/gateway/internal/replay"
+	"github.com/millrace-dev/millrace/gateway/internal/tail"
 )
 
 // place is where a subscription stands. It is in exactly one.
@@ -34,14 +34,14 @@ type subscription struct {
 	settling bool // its wildcard waits for it to be attached
 	born     bool // it begins at the topic's birth, since a wildcard met it
 	re       uint32
-	index    int               // in the audience's slice or the agenda
-	pos      millrace.Position // unless live
-	count    count             // likewise, in class ephemeral
-	lost     uint64            // Page.Lost of the last page
-	reading  *list.Element     // the read that is on its way, while placeReading
+	index    int                        // in the audience's slice or the agenda
+	pos      millrace.Position          // unless live
+	count    tail.Count                 // likewise, in class ephemeral
+	lost     uint64                     // Page.Lost of the last page
+	reading  *replay.Seat[*loop, taker] // the read that is on its way, while placeReading
 }
 
-func (sub *subscription) topic() string { return sub.audience.topic.name }
+func (sub *subscription) topic() string { return sub.audience.topic.Name() }
 
 // reached is where the subscription is in the topic: what was looked at for the session.
 func (sub *subscription) reached() millrace.Position {
@@ -93,7 +93,7 @@ func (sub *subscription) advance() {
 	case s.blocked:
 		sub.stall()
 		return
-	case !a.ready, !sub.attached && !a.topic.verified():
+	case !a.ready, !sub.attached && !a.topic.Verified():
 		a.wait(sub)
 		return
 	case a.class == millrace.ClassLog && sub.rate() > 0:
@@ -136,7 +136,7 @@ func (sub *subscription) catchUp() {
 		a.join(sub)
 		return
 	}
-	entries, attached, found := a.topic.after(sub.pos, a.next, a.loop.batch[:0], a.loop.gateway.config.BatchBytes)
+	entries, attached, found := a.topic.After(sub.pos, a.next, a.loop.batch[:0], a.loop.gateway.config.BatchBytes)
 	switch {
 	case len(entries) > 0:
 		sub.give(entries)
@@ -156,9 +156,9 @@ func (sub *subscription) follow() {
 		a.wait(sub)
 		return
 	}
-	if missed := a.count.since(sub.count); missed != (count{}) && !s.blocked {
+	if missed := a.count.Since(sub.count); missed != (tail.Count{}) && !s.blocked {
 		sub.count = a.count
-		s.offerCopy(sub.appendEntries(nil, sub.pos, missed.gaps(sub.topic())))
+		s.offerCopy(sub.appendEntries(nil, sub.pos, missed.Gaps(sub.topic())))
 	}
 	switch {
 	case s.ending:
@@ -186,10 +186,10 @@ func (sub *subscription) attach(at millrace.Position) {
 }
 
 // give writes entries to the session and moves the position past them. The session must not be blocked.
-func (sub *subscription) give(entries []*entry) {
+func (sub *subscription) give(entries []*tail.Entry) {
 	l, s := sub.audience.loop, sub.session
 	l.scratch = sub.appendEntries(l.scratch[:0], sub.pos, entries)
-	sub.pos = entries[len(entries)-1].position()
+	sub.pos = entries[len(entries)-1].Position()
 	sub.place = placeNone
 	if len(l.scratch) > 0 {
 		s.offerCopy(l.scratch)
@@ -203,7 +203,7 @@ func (sub *subscription) give(entries []*entry) {
 func (sub *subscription) read(start millrace.Start) {
 	l := sub.audience.loop
 	sub.place = placeReading
-	sub.reading = l.gateway.replays.read(l, sub.topic(), start, sub.pageLimit(), sub)
+	sub.reading = l.gateway.replays.Read(l, sub.topic(), start, sub.pageLimit(), sub)
 }
 
 // readOn asks for the page that follows.
@@ -232,7 +232,7 @@ func (sub *subscription) take(page millrace.Page, err error) {
 	}
 	entries := a.appendPage(a.loop.batch[:0], sub.pos, page)
 	for i, e := range entries {
-		if e.event != nil && e.event.Position == a.pos {
+		if e.Event != nil && e.Event.Position == a.pos {
 			entries = entries[:i+1]
 			break
 		}
@@ -243,7 +243,7 @@ func (sub *subscription) take(page millrace.Page, err error) {
 		sub.stall()
 	case len(entries) > 0:
 		sub.give(sub.ration(entries))
-	case sub.pos == a.pos || a.topic.holds(sub.pos): // the topic may have moved on since the log was read
+	case sub.pos == a.pos || a.topic.Holds(sub.pos): // the topic may have moved on since the log was read
 		a.loop.queue(sub)
 	default:
 		a.wait(sub)

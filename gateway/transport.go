@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/millrace-dev/millrace"
+	"github.com/millrace-dev/millrace/gateway/internal/tail"
 )
 
 // Transport carries bytes to one peer. The session is its only writer and calls one of TryWrite and Write at a time.
@@ -23,7 +24,7 @@ type Transport interface {
 }
 
 // MaxWires is how many wires one gateway may speak.
-const MaxWires = 4
+const MaxWires = tail.Forms
 
 // Wire is one form of the client protocol: how what a gateway says becomes bytes. Its functions are pure, append to dst,
 // and may be called concurrently. What goes to many is encoded once per wire and the same bytes go to every session, so
@@ -52,4 +53,22 @@ type Wire struct {
 	Ping         []byte        // sent each PingInterval; immutable
 	PingInterval time.Duration // how often; whole seconds
 	PongTimeout  time.Duration // how long a peer may then be silent before it is stale; 0: peers on this wire don't answer
+}
+
+// chunk returns an entry's bytes on the wire, which has an index among the gateway's, encoded at the first call.
+func (w *Wire) chunk(index int, e *tail.Entry) []byte {
+	if b, ok := e.Bytes(index); ok {
+		return b
+	}
+	var b []byte
+	switch {
+	case e.Gap != nil:
+		b = w.AppendGap(nil, e.Gap)
+	case e.Moved != nil:
+		b = w.AppendAdvanced(nil, (*Advanced)(e.Moved))
+	default:
+		b = w.AppendEvent(make([]byte, 0, len(e.Event.Data)+256), e.Event)
+	}
+	e.SetBytes(index, b)
+	return b
 }

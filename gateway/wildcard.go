@@ -2,8 +2,10 @@ package gateway
 
 import (
 	"slices"
+	"sync/atomic"
 
 	"github.com/millrace-dev/millrace"
+	"github.com/millrace-dev/millrace/gateway/internal/source"
 )
 
 // wildcard is one session's part in one pattern. The session holds each topic that the pattern matches by a subscription
@@ -23,8 +25,8 @@ type wildcard struct {
 	re        uint32
 }
 
-func (w *wildcard) name() string              { return w.circle.pattern.name }
-func (w *wildcard) pattern() millrace.Pattern { return millrace.Pattern(w.circle.pattern.name) }
+func (w *wildcard) name() string              { return w.circle.pattern.Name() }
+func (w *wildcard) pattern() millrace.Pattern { return millrace.Pattern(w.circle.pattern.Name()) }
 func (w *wildcard) subscribed() Subscribed    { return Subscribed{Topic: w.name(), Pending: !w.held} }
 
 // fromBirth is where the topics begin that were born since the session, or the one that it goes on from, had all.
@@ -91,15 +93,15 @@ func (s *Session) mayFollow(p millrace.Pattern) bool {
 
 // behind reports whether there is something for step to do.
 func (w *wildcard) behind() bool {
-	topics, attached, refused := w.circle.pattern.look()
+	topics, attached, refused := w.circle.pattern.Look()
 	return refused != nil || w.next < len(topics) || w.there < 0 && attached
 }
 
 // step takes the topics on that the pattern matched.
 func (w *wildcard) step() {
-	topics, attached, refused := w.circle.pattern.look()
+	topics, attached, refused := w.circle.pattern.Look()
 	if refused != nil {
-		w.circle.loop.gateway.discard(w.circle.pattern)
+		w.circle.loop.gateway.sources.Discard(w.circle.pattern)
 		w.end(w.re, refused)
 		return
 	}
@@ -216,4 +218,91 @@ func (s *Session) dropWildcard(w *wildcard) {
 	s.wildcards = slices.DeleteFunc(s.wildcards, func(o *wildcard) bool { return o == w })
 	w.circle.leave(w)
 	s.moved = nil
+}
+
+// circle is one loop's part of a pattern: its sessions' wildcards.
+type circle struct {
+	pattern *source.Pattern
+	loop    *loop
+
+	scheduled atomic.Bool // it is in the loop's mailbox
+
+	members []*wildcard // owned by the loop
+	turn    int         // of the members, whose turn is next; owned by the loop
+}
+
+// circle returns the loop's circle of a pattern, made if there is none.
+func (l *loop) circle(name string) (*circle, *millrace.Error) {
+	if c := l.circles[name]; c != nil {
+		return c, nil
+	}
+	p, err := l.gateway.sources.Pattern(name)
+	if err != nil {
+		return nil, err
+	}
+	c := &circle{pattern: p, loop: l}
+	l.circles[p.Name()] = c
+	p.Watch(c)
+	return c, nil
+}
+
+// Schedule puts the circle into its loop's mailbox, once. It may be called by any goroutine.
+func (c *circle) Schedule() {
+	if !c.scheduled.Swap(true) {
+		c.loop.post(c)
+	}
+}
+
+// run gives a few members a turn, so that a large circle does not hold up the others. It goes round until nobody had
+// anything to do.
+func (c *circle) run(l *loop) {
+	c.scheduled.Store(false)
+	for budget := l.gateway.config.Slice; c.turn < len(c.members); {
+		w := c.members[c.turn]
+		if !w.behind() {
+			c.turn++
+			continue
+		}
+		if budget == 0 {
+			c.Schedule()
+			return
+		}
+		budget--
+		w.step() // which may end it, and puts another in its place
+	}
+	c.turn = 0
+	if slices.ContainsFunc(c.members, (*wildcard).behind) {
+		c.Schedule()
+	}
+}
+
+func (c *circle) join(w *wildcard) {
+	w.index = len(c.members)
+	c.members = append(c.members, w)
+	c.Schedule()
+}
+
+// leave takes a member out, and lets go of a circle that nobody is in.
+func (c *circle) leave(w *wildcard) {
+	last := len(c.members) - 1
+	c.members[w.index] = c.members[last]
+	c.members[w.index].index = w.index
+	c.members[last] = nil
+	c.members = c.members[:last]
+	if last == 0 {
+		delete(c.loop.circles, c.pattern.Name())
+		c.pattern.Unwatch(c)
+		c.loop.release(c.pattern)
+	}
+}
+
+// tellPending tells those who wait for the topics that there are that it will take a while.
+func (c *circle) tellPending() {
+	for _, w := range slices.Clone(c.members) {
+		if !w.held && !w.told && !w.over {
+			w.told = true
+			w.session.say(w.re, w.subscribed())
+			w.re = 0
+		}
+	}
 }

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/millrace-dev/millrace"
+	"github.com/millrace-dev/millrace/gateway/internal/tail"
 )
 
 // wish is what a subscription wants beside its place. What it does not want is passed over, and the peer need not be told
@@ -18,8 +19,8 @@ type wish struct {
 	over    uint64            // events passed over since then that are none of the conflated
 	lagging bool              // in the loop's list of those whose peer is behind
 	due     time.Duration     // when the rate allows another event, since the gateway started
-	newest  *entry            // in class ephemeral, at a rate: what the session is to get next
-	lost    [2]count          // likewise: what it is to be told lost before and behind that
+	newest  *tail.Entry       // in class ephemeral, at a rate: what the session is to get next
+	lost    [2]tail.Count     // likewise: what it is to be told lost before and behind that
 	seat    int               // likewise: in the audience's sampled slice
 }
 
@@ -39,19 +40,19 @@ func (sub *subscription) rate() float64 {
 }
 
 // wants reports whether the session gets an entry. Gaps and moves concern everyone.
-func (sub *subscription) wants(e *entry) bool {
-	if e.event == nil {
+func (sub *subscription) wants(e *tail.Entry) bool {
+	if e.Event == nil {
 		return true
 	}
-	if sub.wish != nil && !sub.wish.filter.Passes(e.event) {
+	if sub.wish != nil && !sub.wish.filter.Passes(e.Event) {
 		return false
 	}
-	return !e.withheldFrom(sub.session)
+	return !e.WithheldFrom(sub.session.name)
 }
 
 // appendEntries appends the bytes of entries as the session gets them, which reached a position before. What is left out
 // is told before the entry that follows on it; at the end at once, or within a second if a filter left it out.
-func (sub *subscription) appendEntries(dst []byte, at millrace.Position, entries []*entry) []byte {
+func (sub *subscription) appendEntries(dst []byte, at millrace.Position, entries []*tail.Entry) []byte {
 	s, w := sub.session, sub.wish
 	ordered := sub.audience.class != millrace.ClassEphemeral
 	var over uint64
@@ -63,19 +64,19 @@ func (sub *subscription) appendEntries(dst []byte, at millrace.Position, entries
 			over++
 			continue
 		}
-		if e.moved != nil {
+		if e.Moved != nil {
 			continue
 		}
-		if ordered && !e.follows(at) {
-			dst = sub.appendAdvanced(dst, at, e.before(), over)
+		if ordered && !e.Follows(at) {
+			dst = sub.appendAdvanced(dst, at, e.Before(), over)
 		}
 		if s.wire.AppendLead != nil {
 			dst = sub.appendLead(dst)
 		}
-		dst = append(dst, e.chunk(s.wireIndex, s.wire)...)
-		at, over = e.position(), 0
+		dst = append(dst, s.wire.chunk(s.wireIndex, e)...)
+		at, over = e.Position(), 0
 	}
-	end := entries[len(entries)-1].position()
+	end := entries[len(entries)-1].Position()
 	switch {
 	case !ordered:
 	case w != nil:
@@ -90,11 +91,11 @@ func (sub *subscription) appendEntries(dst []byte, at millrace.Position, entries
 }
 
 // appendAll appends the bytes of entries that follow on each other and are all for the session, on a wire with leads.
-func (sub *subscription) appendAll(dst []byte, entries []*entry) []byte {
+func (sub *subscription) appendAll(dst []byte, entries []*tail.Entry) []byte {
 	s := sub.session
 	for _, e := range entries {
 		dst = sub.appendLead(dst)
-		dst = append(dst, e.chunk(s.wireIndex, s.wire)...)
+		dst = append(dst, s.wire.chunk(s.wireIndex, e)...)
 	}
 	return dst
 }
@@ -156,12 +157,12 @@ func (sub *subscription) pageLimit() int {
 
 // ration shortens entries so that they have at most one event for a session which wants them at a rate, and notes when
 // the next may come.
-func (sub *subscription) ration(entries []*entry) []*entry {
+func (sub *subscription) ration(entries []*tail.Entry) []*tail.Entry {
 	if sub.rate() == 0 {
 		return entries
 	}
 	for i, e := range entries {
-		if e.event != nil && sub.wants(e) {
+		if e.Event != nil && sub.wants(e) {
 			sub.spend()
 			return entries[:i+1]
 		}
@@ -194,7 +195,7 @@ func (sub *subscription) keepPace() {
 		if w.filter != nil {
 			bytes = s.gateway.config.BatchBytes
 		}
-		entries, attached, found := a.topic.after(sub.pos, a.next, l.batch[:0], bytes)
+		entries, attached, found := a.topic.After(sub.pos, a.next, l.batch[:0], bytes)
 		switch {
 		case len(entries) > 0:
 			sub.give(sub.ration(entries))
@@ -212,13 +213,13 @@ func (sub *subscription) keepPace() {
 // for; what got lost on the way is.
 func (sub *subscription) takeNewest() {
 	s, a, w := sub.session, sub.audience, sub.wish
-	entries := w.lost[0].gaps(sub.topic())
+	entries := w.lost[0].Gaps(sub.topic())
 	if w.newest != nil {
 		entries = append(entries, w.newest)
 		sub.spend()
 	}
-	entries = append(entries, w.lost[1].gaps(sub.topic())...)
-	w.newest, w.lost = nil, [2]count{}
+	entries = append(entries, w.lost[1].Gaps(sub.topic())...)
+	w.newest, w.lost = nil, [2]tail.Count{}
 	if len(entries) == 0 {
 		a.wait(sub)
 		return
@@ -235,8 +236,8 @@ func (a *audience) sample() {
 	for _, sub := range a.sampled {
 		for _, e := range a.pass.entries {
 			switch {
-			case e.event == nil:
-				sub.wish.lost[1].add(e)
+			case e.Event == nil:
+				sub.wish.lost[1].Add(e)
 			case sub.wants(e):
 				sub.wish.replace(e)
 			}
@@ -245,11 +246,11 @@ func (a *audience) sample() {
 }
 
 // replace makes an event of class ephemeral the newest.
-func (w *wish) replace(e *entry) {
+func (w *wish) replace(e *tail.Entry) {
 	w.newest = e
-	w.lost[0].events += w.lost[1].events
-	w.lost[0].unknown += w.lost[1].unknown
-	w.lost[1] = count{}
+	w.lost[0].Events += w.lost[1].Events
+	w.lost[0].Unknown += w.lost[1].Unknown
+	w.lost[1] = tail.Count{}
 }
 
 func (a *audience) enter(sub *subscription) {
@@ -297,8 +298,8 @@ func (a *agenda) Pop() any {
 	return sub
 }
 
-// release queues the subscriptions that are due, and returns how long it is until the next one; no time if there is none.
-func (l *loop) release() (time.Duration, bool) {
+// resume queues the subscriptions that are due, and returns how long it is until the next one; no time if there is none.
+func (l *loop) resume() (time.Duration, bool) {
 	if len(l.agenda) == 0 {
 		return 0, false
 	}

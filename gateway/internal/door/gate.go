@@ -1,4 +1,7 @@
-package gateway
+// Package door is how peers come in and go out when many do so at a time: through a [Gate] that opens at a bounded rate, and
+// by a [Drain] that sends them away evenly over a window. Whose turn it is says package turn; here are the goroutines that
+// give the turns, a gateway's two, and those that wait for them.
+package door
 
 import (
 	"context"
@@ -10,11 +13,12 @@ import (
 	"github.com/millrace-dev/millrace/gateway/internal/turn"
 )
 
-// gate lets openings through at a bounded rate, so that a storm of peers that come back at once, as after the end of
+// Gate lets openings through at a bounded rate, so that a storm of peers that come back at once, as after the end of
 // another gateway, is served in the order of its need: those that resume first, since each of them holds a place in its
-// topics that the tails may soon lose. Whoever waits does so in a goroutine of its own, which its wire has in any case.
-type gate struct {
-	gateway *Gateway
+// topics that the tails may soon lose. Whoever waits does so in a goroutine of its own, which its wire has in any case. Its methods may be
+// called concurrently, Run once.
+type Gate struct {
+	elapsed func() time.Duration
 	wake    chan struct{} // signalled when somebody begins to wait
 
 	mu     sync.Mutex
@@ -22,28 +26,25 @@ type gate struct {
 	closed bool                             // protected by mu
 }
 
-func newGate(g *Gateway) *gate {
-	c := &g.config
-	line := turn.NewLine[chan *millrace.Error](c.AdmitRate, max(c.AdmitRate/burstShare, 1), c.MaxAdmitWait)
-	return &gate{gateway: g, wake: make(chan struct{}, 1), line: line}
+// NewGate returns a gate that lets in so many a second, a tenth of it at once, and lets nobody wait longer than wait.
+// Elapsed is the time since any moment that stays the same.
+func NewGate(rate int, wait time.Duration, elapsed func() time.Duration) *Gate {
+	line := turn.NewLine[chan *millrace.Error](rate, max(rate/burstShare, 1), wait)
+	return &Gate{elapsed: elapsed, wake: make(chan struct{}, 1), line: line}
 }
 
 // burstShare is the part of a second whose openings may come in at once.
 const burstShare = 10
 
-// pass waits until the opening's turn has come. The error is its refusal.
-func (g *gate) pass(ctx context.Context, resumes bool) *millrace.Error {
-	class := turn.Second
-	if resumes {
-		class = turn.First
-	}
+// Pass waits until the turn of an opening of a class has come. The error is its refusal.
+func (g *Gate) Pass(ctx context.Context, class turn.Class) *millrace.Error {
 	answer := make(chan *millrace.Error, 1)
 	g.mu.Lock()
 	if g.closed {
 		g.mu.Unlock()
-		return errGone
+		return ErrGone
 	}
-	in, place, back := g.line.Enter(g.gateway.elapsed(), class, answer, rand.Float64())
+	in, place, back := g.line.Enter(g.elapsed(), class, answer, rand.Float64())
 	g.mu.Unlock()
 	switch {
 	case in:
@@ -66,7 +67,8 @@ func (g *gate) pass(ctx context.Context, resumes bool) *millrace.Error {
 	return millrace.AsError(context.Cause(ctx))
 }
 
-var errGone = millrace.Errorf(millrace.ReasonDraining, "the gateway is going away")
+// ErrGone refuses whoever comes to a gateway that is going away.
+var ErrGone = millrace.Errorf(millrace.ReasonDraining, "the gateway is going away")
 
 // crowded is what those are told who would have to wait too long.
 func crowded(back time.Duration) *millrace.Error {
@@ -79,8 +81,8 @@ func crowded(back time.Duration) *millrace.Error {
 // spreads.
 const beat = 5 * time.Millisecond
 
-// run gives the turns until ctx ends.
-func (g *gate) run(ctx context.Context) {
+// Run gives the turns until ctx ends; then all are refused.
+func (g *Gate) Run(ctx context.Context) {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {
@@ -91,14 +93,14 @@ func (g *gate) run(ctx context.Context) {
 			g.close()
 			return
 		}
-		if next, ok := g.turn(g.gateway.elapsed()); ok {
-			timer.Reset(max(next-g.gateway.elapsed(), beat))
+		if next, ok := g.turn(g.elapsed()); ok {
+			timer.Reset(max(next-g.elapsed(), beat))
 		}
 	}
 }
 
 // turn answers those who need not wait any more and returns when there is more to do, if anybody waits.
-func (g *gate) turn(now time.Duration) (next time.Duration, ok bool) {
+func (g *Gate) turn(now time.Duration) (next time.Duration, ok bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	in, away := g.line.Turn(now)
@@ -111,11 +113,11 @@ func (g *gate) turn(now time.Duration) (next time.Duration, ok bool) {
 	return g.line.Next()
 }
 
-func (g *gate) close() {
+func (g *Gate) close() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.closed = true
 	for _, p := range g.line.Clear() {
-		p.Who <- errGone
+		p.Who <- ErrGone
 	}
 }
