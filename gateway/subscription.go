@@ -1,6 +1,8 @@
 package gateway
 
 import (
+	"slices"
+
 	"github.com/millrace-dev/millrace"
 	"github.com/millrace-dev/millrace/gateway/internal/replay"
 	"github.com/millrace-dev/millrace/gateway/internal/tail"
@@ -190,6 +192,9 @@ func (sub *subscription) give(entries []*tail.Entry) {
 	l, s := sub.audience.loop, sub.session
 	l.scratch = sub.appendEntries(l.scratch[:0], sub.pos, entries)
 	sub.pos = entries[len(entries)-1].Position()
+	if slices.ContainsFunc(entries, (*tail.Entry).IsGap) {
+		sub.lost = 0 // which was of a state that is over, perhaps of a log that is lost
+	}
 	sub.place = placeNone
 	if len(l.scratch) > 0 {
 		s.offerCopy(l.scratch)
@@ -222,12 +227,12 @@ func (sub *subscription) take(page millrace.Page, err error) {
 		a.wait(sub)
 		return
 	}
-	sub.lost = page.Lost
 	if !sub.attached {
 		at := page.Next
 		if len(page.Events) > 0 {
 			at = page.Events[0].Before()
 		}
+		sub.lost = page.Lost
 		sub.attach(at)
 	}
 	entries := a.appendPage(a.loop.batch[:0], sub.pos, page)
@@ -243,6 +248,7 @@ func (sub *subscription) take(page millrace.Page, err error) {
 		sub.stall()
 	case len(entries) > 0:
 		sub.give(sub.ration(entries))
+		sub.lost = page.Lost // and not of a page that was not given: its gap is still owed
 	case sub.pos == a.pos || a.topic.Holds(sub.pos): // the topic may have moved on since the log was read
 		a.loop.queue(sub)
 	default:
