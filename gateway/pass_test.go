@@ -138,3 +138,33 @@ func TestALargeAudienceDoesNotHoldUpOthers(t *testing.T) {
 		}
 	})
 }
+
+func TestALargeAudienceWithFiltersIsToldItsPlaceInSlices(t *testing.T) {
+	in(t, gateway.Config{Loops: 1, Slice: 4}, func(h *house) {
+		onTry := func(string) {}
+		for range 40 {
+			seat := h.seat(h.wire)
+			seat.OnTry = func() { onTry("large") }
+			h.connect(seat, filtered(h, "large", `name == "yes"`))
+		}
+		seat := h.seat(h.wire)
+		seat.OnTry = func() { onTry("small") }
+		h.connect(seat, open("small"))
+		h.settle()
+		var order []string
+		onTry = func(name string) { // on the loop
+			if order = append(order, name); len(order) == 1 {
+				h.broker.Put("small", "1")
+				<-time.After(1)
+			}
+		}
+		h.named("large", "no", "1", "2")
+		h.elapse(3 * time.Second)
+		if at := slices.Index(order, "small"); at < 0 || at > 8 {
+			h.Errorf("another topic had its turn after %d sessions were told where they are", at)
+		}
+		for _, p := range h.peers[:40] {
+			p.CheckHead(h, "large")
+		}
+	})
+}

@@ -35,6 +35,7 @@ type subscription struct {
 	told     bool // the peer was told that it is pending
 	settling bool // its wildcard waits for it to be attached
 	born     bool // it begins at the topic's birth, since a wildcard met it
+	again    bool // it comes from a cursor
 	re       uint32
 	index    int                        // in the audience's slice or the agenda
 	pos      millrace.Position          // unless live
@@ -175,8 +176,14 @@ func (sub *subscription) follow() {
 func (sub *subscription) attach(at millrace.Position) {
 	s, a := sub.session, sub.audience
 	sub.pos, sub.attached, sub.count = at, true, a.count
+	if a.pass.active() {
+		sub.count = a.pass.count // it is waited for, and nothing of it is owed
+	}
 	if sub.wish != nil {
 		sub.wish.told = at
+	}
+	if sub.rate() > 0 && sub.resumed() {
+		sub.spend() // or whoever comes back again and again gets an event each time
 	}
 	if sub.isSampled() {
 		a.enter(sub)
@@ -185,6 +192,14 @@ func (sub *subscription) attach(at millrace.Position) {
 	s.say(sub.re, sub.subscribed())
 	sub.re = 0
 	sub.settle()
+}
+
+// resumed reports whether the peer may have had events of the topic in a former session.
+func (sub *subscription) resumed() bool {
+	if sub.audience.class == millrace.ClassEphemeral {
+		return sub.again
+	}
+	return sub.start.Kind == millrace.StartAfter && !sub.start.After.IsZero()
 }
 
 // give writes entries to the session and moves the position past them. The session must not be blocked.
