@@ -22,7 +22,7 @@ func Resume(c millrace.Cursor, wish millrace.Option) SubscribeAll {
 	}
 	var patterns, topics SubscribeAll
 	for _, p := range c.Pieces {
-		one := Subscribe{Topic: p.Topic}
+		one := Subscribe{Topic: p.Topic, Again: true}
 		if p.Attached {
 			one.Start = millrace.After(p.Position)
 		}

@@ -66,7 +66,7 @@ func (s *Session) hold(re uint32, c Subscribe) (*subscription, *millrace.Error) 
 		return nil, err
 	}
 	a.held++
-	sub := &subscription{session: s, audience: a, wish: newWish(c), wildcard: s.findWildcard(c.Pattern), start: c.Start, re: re}
+	sub := &subscription{session: s, audience: a, wish: newWish(c), wildcard: s.findWildcard(c.Pattern), start: c.Start, re: re, again: c.Again}
 	if sub.wildcard != nil && c.Start.Kind != millrace.StartAfter {
 		sub.settling = true
 		sub.wildcard.unsettled++
