@@ -71,9 +71,13 @@ func (s *Session) hold(re uint32, c Subscribe) (*subscription, *millrace.Error) 
 		sub.settling = true
 		sub.wildcard.unsettled++
 	}
+	s.load.carry(sub.option(), 1)
+	if sub.named = !s.understood(sub.option()); sub.named {
+		s.load.begun += optionBytes(sub.option())
+		s.stale = true
+	}
 	s.subs = append(s.subs, sub)
 	s.moved = nil
-	s.rewrite()
 	return sub, nil
 }
 
@@ -98,6 +102,9 @@ func (s *Session) hasRoom(c Subscribe) *millrace.Error {
 	}
 	if s.wire.AppendLead != nil && s.cursorBound(c) > millrace.MaxCursorBytes {
 		return millrace.Errorf(millrace.ReasonTooManyTopics, "the session's cursor would be longer than %d bytes", millrace.MaxCursorBytes)
+	}
+	if n := s.growth(c); n > 0 && len(s.seal)+s.load.begun+n > maxBeginning {
+		return errOptions
 	}
 	return nil
 }
@@ -151,7 +158,11 @@ func (s *Session) drop(sub *subscription) {
 	sub.unsettle()
 	s.subs = slices.DeleteFunc(s.subs, func(o *subscription) bool { return o == sub })
 	s.moved = nil
-	s.rewrite()
+	s.load.carry(sub.option(), -1)
+	if sub.named {
+		s.load.begun -= optionBytes(sub.option())
+		s.stale = true
+	}
 	a.held--
 	if a.held == 0 {
 		s.loop.dismiss(a)

@@ -36,6 +36,7 @@ type subscription struct {
 	settling bool // its wildcard waits for it to be attached
 	born     bool // it begins at the topic's birth, since a wildcard met it
 	again    bool // it comes from a cursor
+	named    bool // the session's cursors have its option
 	re       uint32
 	index    int                        // in the audience's slice or the agenda
 	pos      millrace.Position          // unless live
