@@ -23,7 +23,7 @@ type audience struct {
 	pos     millrace.Position // what every live subscription has, but for the pass under way
 	count   tail.Count        // likewise
 	next    uint64            // number of the tail's entry that comes next
-	lost    uint64            // Page.Lost of the last page
+	lost    uint64            // Page.Lost of the last page; 0 once a gap came by the tail
 	reading bool              // it fell behind the tail and reads the log
 	refused *millrace.Error   // the upstream will not have the topic
 	held    int               // subscriptions, in any place
@@ -128,6 +128,9 @@ func (a *audience) begin(entries []*tail.Entry, next uint64) {
 	last := entries[len(entries)-1]
 	p.pos, p.count, p.next = last.Position(), last.Count, next
 	p.sender = ""
+	if slices.ContainsFunc(entries, (*tail.Entry).IsGap) {
+		a.lost = 0 // which is perhaps of a log that is lost
+	}
 	for _, e := range entries {
 		if e.Event != nil && e.Event.NoEcho {
 			p.sender = e.Event.Sender.Session
@@ -231,9 +234,9 @@ func (a *audience) take(page millrace.Page, err error) {
 	if err != nil {
 		return
 	}
-	a.lost = page.Lost
 	if entries := a.appendPage(nil, a.pos, page); len(entries) > 0 {
 		a.begin(cutWithheld(entries), 0)
+		a.lost = page.Lost
 		return
 	}
 	if next, ok := a.topic.Locate(a.pos); ok {
@@ -269,7 +272,7 @@ func (a *audience) appendPage(dst []*tail.Entry, at millrace.Position, page mill
 // join makes a subscription live. It must be at the audience's position, and no pass under way.
 func (a *audience) join(sub *subscription) {
 	i := sub.session.wireIndex
-	sub.place, sub.index = placeLive, len(a.live[i])
+	sub.place, sub.index, sub.lost = placeLive, len(a.live[i]), 0
 	a.live[i] = append(a.live[i], sub)
 }
 

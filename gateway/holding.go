@@ -66,14 +66,18 @@ func (s *Session) hold(re uint32, c Subscribe) (*subscription, *millrace.Error) 
 		return nil, err
 	}
 	a.held++
-	sub := &subscription{session: s, audience: a, wish: newWish(c), wildcard: s.findWildcard(c.Pattern), start: c.Start, re: re}
+	sub := &subscription{session: s, audience: a, wish: newWish(c), wildcard: s.findWildcard(c.Pattern), start: c.Start, re: re, again: c.Again}
 	if sub.wildcard != nil && c.Start.Kind != millrace.StartAfter {
 		sub.settling = true
 		sub.wildcard.unsettled++
 	}
+	s.load.carry(sub.option(), 1)
+	if sub.named = !s.understood(sub.option()); sub.named {
+		s.load.begun += optionBytes(sub.option())
+		s.stale = true
+	}
 	s.subs = append(s.subs, sub)
 	s.moved = nil
-	s.rewrite()
 	return sub, nil
 }
 
@@ -99,6 +103,9 @@ func (s *Session) hasRoom(c Subscribe) *millrace.Error {
 	if s.wire.AppendLead != nil && s.cursorBound(c) > millrace.MaxCursorBytes {
 		return millrace.Errorf(millrace.ReasonTooManyTopics, "the session's cursor would be longer than %d bytes", millrace.MaxCursorBytes)
 	}
+	if n := s.growth(c); n > 0 && len(s.seal)+s.load.begun+n > maxBeginning {
+		return errOptions
+	}
 	return nil
 }
 
@@ -121,7 +128,6 @@ func (s *Session) unsubscribe(re uint32, topic string) {
 		s.say(re, Failed{Err: millrace.Errorf(millrace.ReasonConflict, "%s is held for %s: subscribe to it, or unsubscribe from the pattern", topic, sub.wildcard.name())})
 	case s.covering(topic) != nil: // likewise
 		sub.goOver()
-		s.rewrite()
 		s.say(re, sub.subscribed())
 	default:
 		s.takeBack(sub.re)
@@ -141,6 +147,9 @@ func (s *Session) takeBack(re uint32) {
 // pattern but lacks the topic would bring it back, from its birth.
 func (s *Session) lose(sub *subscription, err *millrace.Error) {
 	s.endHolders(sub, err)
+	if s.find(sub.topic()) != sub { // it ended with them, or with the session
+		return
+	}
 	s.drop(sub)
 	s.say(sub.re, Unsubscribed{Topic: sub.topic(), Err: err})
 }
@@ -179,7 +188,11 @@ func (s *Session) drop(sub *subscription) {
 	sub.unsettle()
 	s.subs = slices.DeleteFunc(s.subs, func(o *subscription) bool { return o == sub })
 	s.moved = nil
-	s.rewrite()
+	s.load.carry(sub.option(), -1)
+	if sub.named {
+		s.load.begun -= optionBytes(sub.option())
+		s.stale = true
+	}
 	a.held--
 	if a.held == 0 {
 		s.loop.dismiss(a)

@@ -25,6 +25,7 @@ type loop struct {
 	circles   map[string]*circle
 	queued    []*subscription // to be advanced, in turn
 	lagging   []*subscription // whose peers are to be told with the next tick how far they are
+	told      []*subscription // whose peers are being told
 	agenda    agenda
 	wheel     wheel
 	batch     []*tail.Entry // reused space

@@ -232,7 +232,7 @@ func TestAPatternThatMatchedTooMuchIsAskedForAnewOnceNobodyHoldsIt(t *testing.T)
 		}
 		h.holds(p, "chat:0: chat:1: chat:2:")
 		for i := range 4 {
-			h.broker.Forget(fmt.Sprint("chat:", i))
+			h.broker.Drop(fmt.Sprint("chat:", i))
 		}
 		q := h.join(w, "chat:*")
 		h.settle()
