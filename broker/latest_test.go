@@ -201,6 +201,37 @@ func TestAStateThatIsForgottenIsAResetAndThenTheNewState(t *testing.T) {
 	b.Stop()
 }
 
+// Promise: docs/delivery.md 1.5, 2.4. The former lineage had let go of more than the new one has.
+func TestWhatALostLogHadLetGoOfExcusesNothingInTheNextOne(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		rule := broker.Rule{Class: millrace.ClassLatest, MaxAge: time.Minute}
+		log := brokertest.NewForgetful(func() broker.Log { return newLog(t, rule) })
+		b := newBroker(t, broker.Config{TailEvents: 2}, log)
+		fillKeys(t, b, "a", 50, 50)
+		<-time.After(2 * time.Minute)
+		fresh := publish(t, b, keyed("a", "fresh", 1))
+		l := newLedger(t, b)
+		a := l.attach("a", millrace.Start{})
+		l.reach("a", fresh.Position)
+		if err := log.Forget(); err != nil {
+			t.Fatal(err)
+		}
+		for i := range 3 {
+			l.reach("a", publish(t, b, keyed("a", fmt.Sprint("new", i), i)).Position)
+		}
+		for i := range 8 {
+			publish(t, b, keyed("a", fmt.Sprint("missed", i), i))
+		}
+		<-time.After(2 * time.Minute)
+		last := publish(t, b, keyed("a", "last", 1))
+		l.reach("a", last.Position)
+		if len(a.gaps) != 2 || a.gaps[0].Cause != millrace.CauseReset || a.gaps[1].Cause != millrace.CauseTrimmed {
+			t.Fatalf("gaps %v", a.gaps)
+		}
+		l.feed.Close()
+	})
+}
+
 // Promise: docs/delivery.md 2.1, 2.3.
 func TestAStateIsAttachedWholeWhileItChangesAtFullSpeed(t *testing.T) {
 	const keys, attaches, each = 40, 100, 200

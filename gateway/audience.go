@@ -23,7 +23,7 @@ type audience struct {
 	pos     millrace.Position // what every live subscription has, but for the pass under way
 	count   tail.Count        // likewise
 	next    uint64            // number of the tail's entry that comes next
-	lost    uint64            // Page.Lost of the last page
+	lost    uint64            // Page.Lost of the last page; 0 once a gap came by the tail
 	reading bool              // it fell behind the tail and reads the log
 	refused *millrace.Error   // the upstream will not have the topic
 	held    int               // subscriptions, in any place
@@ -128,6 +128,9 @@ func (a *audience) begin(entries []*tail.Entry, next uint64) {
 	last := entries[len(entries)-1]
 	p.pos, p.count, p.next = last.Position(), last.Count, next
 	p.sender = ""
+	if slices.ContainsFunc(entries, (*tail.Entry).IsGap) {
+		a.lost = 0 // which is perhaps of a log that is lost
+	}
 	for _, e := range entries {
 		if e.Event != nil && e.Event.NoEcho {
 			p.sender = e.Event.Sender.Session
@@ -231,9 +234,9 @@ func (a *audience) take(page millrace.Page, err error) {
 	if err != nil {
 		return
 	}
-	a.lost = page.Lost
 	if entries := a.appendPage(nil, a.pos, page); len(entries) > 0 {
 		a.begin(cutWithheld(entries), 0)
+		a.lost = page.Lost
 		return
 	}
 	if next, ok := a.topic.Locate(a.pos); ok {
@@ -269,7 +272,7 @@ func (a *audience) appendPage(dst []*tail.Entry, at millrace.Position, page mill
 // join makes a subscription live. It must be at the audience's position, and no pass under way.
 func (a *audience) join(sub *subscription) {
 	i := sub.session.wireIndex
-	sub.place, sub.index = placeLive, len(a.live[i])
+	sub.place, sub.index, sub.lost = placeLive, len(a.live[i]), 0
 	a.live[i] = append(a.live[i], sub)
 }
 
@@ -300,6 +303,10 @@ func (a *audience) served(sub *subscription) bool {
 
 // wait parks a subscription until the topic attaches or the audience moves.
 func (a *audience) wait(sub *subscription) {
+	if a.refused != nil { // nobody would wake it
+		a.loop.queue(sub)
+		return
+	}
 	sub.place, sub.index = placeWaiting, len(a.waiting)
 	a.waiting = append(a.waiting, sub)
 }
@@ -332,16 +339,21 @@ func (a *audience) tellPending() {
 	}
 }
 
-// refuse ends all subscriptions, since the upstream will not have the topic.
+// refuse ends all subscriptions, since the upstream will not have the topic. Those whose log or socket makes them wait end
+// when they have waited; whoever comes meanwhile asks the upstream anew.
 func (a *audience) refuse(err *millrace.Error) {
 	a.refused = err
 	a.loop.gateway.sources.Discard(a.topic)
+	a.loop.hide(a)
 	for _, subs := range a.live {
 		for _, sub := range slices.Backward(subs) {
 			a.drop(sub)
 			sub.pos = a.pos // for the cursors that are told before its turn comes
 			a.loop.queue(sub)
 		}
+	}
+	if a.class != millrace.ClassLog {
+		a.loop.releaseAll(a)
 	}
 	a.wake()
 }

@@ -22,7 +22,7 @@ func Resume(c millrace.Cursor, wish millrace.Option) SubscribeAll {
 	}
 	var patterns, topics SubscribeAll
 	for _, p := range c.Pieces {
-		one := Subscribe{Topic: p.Topic}
+		one := Subscribe{Topic: p.Topic, Again: true}
 		if p.Attached {
 			one.Start = millrace.After(p.Position)
 		}
@@ -125,48 +125,115 @@ func same(a, b millrace.Option) bool {
 	return a.MaxRate == b.MaxRate && a.Filter.String() == b.Filter.String()
 }
 
-// rewrite makes the beginning of the session's cursors anew after its topics changed: the seal, and the options of each
+// maxBeginning bounds what the session's cursors begin with, seal and options, in bytes: on every wire, since a peer of any
+// can take its cursor to the others. The rest of a cursor has room for the longest piece, so one that is too long as a whole
+// can be given back in parts.
+const maxBeginning = 3072
+
+var errOptions = millrace.Errorf(millrace.ReasonTooManyTopics, "the session's filters and rates would take more than %d bytes of its cursor", maxBeginning)
+
+// load is what a session's topics and patterns add up to in its cursors.
+type load struct {
+	wished  int // of them have options
+	pieces  int // bytes of the pieces, at most
+	options int // bytes of the options if each had to be there, as those of a pattern's topics have once it has ended
+	begun   int // bytes of the options that have to be there now
+}
+
+// carry adds a topic or pattern to the load, or takes it away.
+func (l *load) carry(o millrace.Option, sign int) {
+	if !same(o, millrace.Option{}) {
+		l.wished += sign
+	}
+	l.pieces += sign * pieceBound(o.Topic)
+	l.options += sign * optionBytes(o)
+}
+
+// optionBytes is what an option takes in a cursor, separator included.
+func optionBytes(o millrace.Option) int { return len(",") + len(millrace.AppendOption(nil, o)) }
+
+// understood reports whether a topic that the cursor has no option of would be resumed with this one: that of all patterns
+// which cover it, or none. Further patterns are those that the session is about to have.
+func (s *Session) understood(o millrace.Option, further ...millrace.Option) bool {
+	covered := false
+	for _, w := range s.wildcards {
+		if w.pattern().Matches(o.Topic) {
+			further = append(further[:len(further):len(further)], w.want.option())
+		}
+	}
+	for _, p := range further {
+		if millrace.Pattern(p.Topic).Matches(o.Topic) {
+			if covered = true; !same(o, p) {
+				return false
+			}
+		}
+	}
+	return covered || same(o, millrace.Option{})
+}
+
+// growth is by how many bytes the beginning of the session's cursors grows with one more subscription.
+func (s *Session) growth(c Subscribe) int {
+	o := c.option()
+	if millrace.Pattern(c.Topic).IsTopic() {
+		if s.understood(o) {
+			return 0
+		}
+		return optionBytes(o)
+	}
+	n := 0
+	if c.wishes() {
+		n += optionBytes(o)
+	}
+	for _, sub := range s.subs {
+		if own := sub.option(); !sub.named && !s.understood(own, o) {
+			n += optionBytes(own)
+		}
+	}
+	return n
+}
+
+// reckon looks anew at which options have to be in the cursors, after the session's patterns changed.
+func (s *Session) reckon() {
+	s.load.begun = 0
+	for _, w := range s.wildcards {
+		if w.want.wishes() {
+			s.load.begun += optionBytes(w.want.option())
+		}
+	}
+	for _, sub := range s.subs {
+		o := sub.option()
+		if sub.named = !s.understood(o); sub.named {
+			s.load.begun += optionBytes(o)
+		}
+	}
+	s.stale, s.moved = true, nil
+}
+
+// refresh writes the beginning of the session's cursors anew if its options changed: the seal, and the options of each
 // pattern and of each topic that would else be resumed with others.
-func (s *Session) rewrite() {
-	if s.ending || s.prefix == s.seal && !s.wishes() {
+func (s *Session) refresh() {
+	if !s.stale || s.ending {
 		return
 	}
+	s.stale = false
 	b := []byte(s.seal)
 	add := func(o millrace.Option) {
 		b = append(b, ',')
 		b = millrace.AppendOption(b, o)
 	}
-	none := millrace.Option{}
 	for _, w := range s.wildcards {
 		if w.want.wishes() {
 			add(w.want.option())
 		}
 	}
 	for _, sub := range s.subs {
-		understood := true
-		covered := false
-		for _, w := range s.wildcards {
-			if w.pattern().Matches(sub.topic()) {
-				covered = true
-				understood = understood && same(sub.option(), w.want.option())
-			}
-		}
-		if !covered {
-			understood = same(sub.option(), none)
-		}
-		if !understood {
+		if sub.named {
 			add(sub.option())
 		}
 	}
 	if text := string(b); text != s.prefix {
 		s.prefix, s.fresh, s.moved = text, true, nil
 	}
-}
-
-// wishes reports whether any subscription of the session has options.
-func (s *Session) wishes() bool {
-	return slices.ContainsFunc(s.subs, func(sub *subscription) bool { return sub.wish != nil }) ||
-		slices.ContainsFunc(s.wildcards, func(w *wildcard) bool { return w.want.wishes() })
 }
 
 // withPrefix adds to a frame that tells of a subscription what cursors begin with from here on.
@@ -182,29 +249,19 @@ func (s *Session) withPrefix(f Frame) Frame {
 	return f
 }
 
-// cursorBound is the longest that the session's cursor can be with one more subscription, in bytes. Each topic is counted
-// with its options, which a pattern's topics need once it has ended.
+// cursorBound is the longest that the session's cursor can be with one more subscription, in bytes.
 func (s *Session) cursorBound(c Subscribe) int {
-	bound := func(o millrace.Option, wished bool) int {
-		n := pieceBound(o.Topic)
-		if wished {
-			n += len(",") + len(millrace.AppendOption(nil, o))
-		}
-		return n
+	l := s.load
+	l.carry(c.option(), 1)
+	if l.wished == 0 {
+		l.options = 0
 	}
-	wished := c.wishes() || s.wishes()
-	n := len(s.seal) + bound(c.option(), wished)
-	for _, sub := range s.subs {
-		n += bound(sub.option(), wished)
-	}
-	for _, w := range s.wildcards {
-		n += bound(w.want.option(), wished)
-	}
-	return n
+	return len(s.seal) + l.pieces + l.options
 }
 
 // appendCursor appends the session's cursor, but for one topic (or none). It runs on the session's loop.
 func (s *Session) appendCursor(dst []byte, without *subscription) []byte {
+	s.refresh()
 	dst = append(dst, s.prefix...)
 	for _, sub := range s.subs {
 		if sub == without {

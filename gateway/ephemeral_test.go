@@ -157,3 +157,32 @@ func TestAFilterAndAnEchoHoldInClassEphemeral(t *testing.T) {
 		}
 	})
 }
+
+// docs/delivery.md 3.2
+func TestWhoeverComesInTheMidstOfAPassHasMissedNothingOfIt(t *testing.T) {
+	for _, rate := range []float64{0, 10} {
+		wires(t, gateway.Config{Loops: 1, Slice: 1}, func(h *house, w *gateway.Wire) {
+			var newcomer *gatewaytest.Peer
+			onTry := func() {}
+			for range 5 {
+				seat := h.seat(w)
+				seat.OnTry = func() { onTry() }
+				h.connect(seat, open(cursors))
+			}
+			h.settle()
+			onTry = func() { // on the loop
+				if newcomer == nil {
+					newcomer = h.paced(w, cursors, rate)
+				}
+			}
+			h.broker.Lose(cursors, 1)
+			h.broker.Put(cursors, texts(0, 4)...)
+			h.settle()
+			h.broker.Put(cursors, "next")
+			h.elapse(time.Second)
+			if got := newcomer.Texts(cursors); len(newcomer.Gaps(cursors)) > 0 || len(got) == 0 || got[len(got)-1] != "next" {
+				h.Errorf("at rate %g: gaps %v, events %q", rate, newcomer.Gaps(cursors), got)
+			}
+		})
+	}
+}

@@ -179,9 +179,10 @@ func TestWhatAnOpeningWishesGoesBeforeWhatItsCursorSays(t *testing.T) {
 	})
 }
 
+// docs/protocol.md 10.6
 func TestOptionsCountInTheLengthOfACursor(t *testing.T) {
-	in(t, gateway.Config{}, func(h *house) {
-		p := h.join(h.lead)
+	wires(t, gateway.Config{}, func(h *house, w *gateway.Wire) {
+		p := h.join(w)
 		long := filter(h, fmt.Sprintf("name == %q", strings.Repeat("x", 900)))
 		refused := 0
 		for i := range 6 {
@@ -189,8 +190,92 @@ func TestOptionsCountInTheLengthOfACursor(t *testing.T) {
 				refused++
 			}
 		}
-		if refused != 3 || len(p.Cursor()) > millrace.MaxCursorBytes {
-			h.Errorf("%d topics were refused; the cursor has %d bytes", refused, len(p.Cursor()))
+		do(h, p, 7, gateway.Unsubscribe{Topic: "t0"})
+		if r := reasonOf(do(h, p, 8, gateway.Subscribe{Topic: "t9", Filter: long})); r != "" {
+			h.Errorf("where one made room: %q", r)
+		}
+		if refused != 4 {
+			h.Errorf("%d topics were refused", refused)
+		}
+		h.cut(p)
+		q := h.resume(w, p.Cursor())
+		h.settle()
+		if got := held(q); len(got) != 2 {
+			h.Errorf("the cursor brings back %q", got)
+		}
+	})
+}
+
+// docs/protocol.md 11.6
+func TestTopicsOfAPatternThatEndsStayAsFarAsTheirOptionsFitACursor(t *testing.T) {
+	in(t, gateway.Config{MaxTopics: 30}, func(h *house) {
+		o := open()
+		o.Topics = []gateway.Subscribe{{Topic: "c:*", Filter: filter(h, fmt.Sprintf("name != %q", strings.Repeat("x", 200)))}}
+		p := h.connect(h.seat(h.wire), o)
+		h.settle()
+		for i := range 40 {
+			h.broker.Put(fmt.Sprint("c:", i), "1")
+		}
+		h.settle()
+		stay := held(p)
+		told := gatewaytest.Frames[gateway.Unsubscribed](p)
+		if len(stay) < 5 || len(stay)+len(told)-1 != 29 {
+			h.Errorf("%d topics stay, %d ends were told", len(stay), len(told))
+		}
+		for _, f := range told {
+			if f.Err == nil || f.Err.Reason != millrace.ReasonTooManyTopics {
+				h.Errorf("told %+v", f)
+			}
+		}
+		h.cut(p)
+		q := h.resume(h.wire, p.Cursor())
+		h.settle()
+		if got := held(q); fmt.Sprint(got) != fmt.Sprint(stay) {
+			h.Errorf("the cursor brings back %q, want %q", got, stay)
+		}
+	})
+}
+
+// docs/protocol.md 4.6
+func TestACursorThatIsTooLongComesBackInParts(t *testing.T) {
+	in(t, gateway.Config{}, func(h *house) {
+		long := filter(h, fmt.Sprintf("name != %q", strings.Repeat("x", 900)))
+		p := h.join(h.wire)
+		do(h, p, 1, gateway.Subscribe{Topic: "a", Filter: long})
+		do(h, p, 2, gateway.Subscribe{Topic: "b", Filter: long})
+		for i := range 60 {
+			do(h, p, uint32(i+3), gateway.Subscribe{Topic: fmt.Sprint("long:", strings.Repeat("x", 200), i)})
+		}
+		h.broker.Put("a", "1")
+		h.settle()
+		whole := p.Cursor()
+		if _, err := h.seat(h.wire).Dial(gateway.Opening{Grant: everything("alice"), Cursor: whole}); err == nil {
+			h.Errorf("a cursor of %d bytes was taken", len(whole))
+		}
+		h.cut(p)
+		h.broker.Put("a", "2")
+		items := strings.Split(whole, ",")
+		n := slices.IndexFunc(items, func(item string) bool { return strings.Contains(item, "-") && !strings.Contains(item, ".") })
+		beginning, pieces := strings.Join(items[:n], ","), items[n:]
+		q := h.resume(h.wire, beginning)
+		h.settle()
+		if q.Session.ID() != p.Session.ID() {
+			h.Errorf("the session is another")
+		}
+		for len(pieces) > 0 {
+			part := beginning
+			for len(pieces) > 0 && len(part)+1+len(pieces[0]) <= millrace.MaxCursorBytes {
+				part, pieces = part+","+pieces[0], pieces[1:]
+			}
+			c, err := millrace.ParseCursor(part)
+			if err != nil {
+				h.Fatal(err)
+			}
+			q.Session.Pass(4, gateway.Resume(c, millrace.Option{}))
+		}
+		h.settle()
+		if got := held(q); fmt.Sprint(got) != fmt.Sprint(held(p)) || !slices.Equal(q.Texts("a"), []string{"2"}) {
+			h.Errorf("the parts bring back %d topics and %q", len(got), q.Texts("a"))
 		}
 	})
 }

@@ -105,6 +105,7 @@ type (
 		Filter  *millrace.Filter
 		MaxRate float64
 		Pattern string // of a topic in a cursor: the pattern that it is held for
+		Again   bool   // it comes from a cursor, so the peer may have had events of it
 	}
 
 	// SubscribeAll adds several topics, those of a cursor. Each is answered by a Subscribed of its own.

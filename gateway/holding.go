@@ -66,14 +66,18 @@ func (s *Session) hold(re uint32, c Subscribe) (*subscription, *millrace.Error) 
 		return nil, err
 	}
 	a.held++
-	sub := &subscription{session: s, audience: a, wish: newWish(c), wildcard: s.findWildcard(c.Pattern), start: c.Start, re: re}
+	sub := &subscription{session: s, audience: a, wish: newWish(c), wildcard: s.findWildcard(c.Pattern), start: c.Start, re: re, again: c.Again}
 	if sub.wildcard != nil && c.Start.Kind != millrace.StartAfter {
 		sub.settling = true
 		sub.wildcard.unsettled++
 	}
+	s.load.carry(sub.option(), 1)
+	if sub.named = !s.understood(sub.option()); sub.named {
+		s.load.begun += optionBytes(sub.option())
+		s.stale = true
+	}
 	s.subs = append(s.subs, sub)
 	s.moved = nil
-	s.rewrite()
 	return sub, nil
 }
 
@@ -94,16 +98,25 @@ func (s *Session) hasRoom(c Subscribe) *millrace.Error {
 		return millrace.AsError(err)
 	}
 	if n := s.gateway.config.MaxTopics; len(s.subs)+len(s.wildcards) >= n {
-		return millrace.Errorf(millrace.ReasonTooManyTopics, "a session may have at most %d topics", n)
+		return s.full()
 	}
 	if s.wire.AppendLead != nil && s.cursorBound(c) > millrace.MaxCursorBytes {
 		return millrace.Errorf(millrace.ReasonTooManyTopics, "the session's cursor would be longer than %d bytes", millrace.MaxCursorBytes)
 	}
+	if n := s.growth(c); n > 0 && len(s.seal)+s.load.begun+n > maxBeginning {
+		return errOptions
+	}
 	return nil
+}
+
+// full is what a session is told that would have too many topics.
+func (s *Session) full() *millrace.Error {
+	return millrace.Errorf(millrace.ReasonTooManyTopics, "a session may have at most %d topics", s.gateway.config.MaxTopics)
 }
 
 func (s *Session) unsubscribe(re uint32, topic string) {
 	if w := s.findWildcard(topic); w != nil {
+		s.takeBack(w.re)
 		w.end(re, nil)
 		return
 	}
@@ -113,20 +126,44 @@ func (s *Session) unsubscribe(re uint32, topic string) {
 		s.say(re, Failed{Err: millrace.Errorf(millrace.ReasonNotFound, "the session is not subscribed to %.255q", topic)})
 	case sub.wildcard != nil: // a cursor that lacks it but has the pattern would bring it back, from its birth
 		s.say(re, Failed{Err: millrace.Errorf(millrace.ReasonConflict, "%s is held for %s: subscribe to it, or unsubscribe from the pattern", topic, sub.wildcard.name())})
+	case s.covering(topic) != nil: // likewise
+		sub.goOver()
+		s.say(re, sub.subscribed())
 	default:
+		s.takeBack(sub.re)
 		s.drop(sub)
 		s.say(re, Unsubscribed{Topic: topic})
 	}
 }
 
-// lose ends a subscription that can't go on.
+// takeBack answers a subscribe that is unsubscribed from before it was answered.
+func (s *Session) takeBack(re uint32) {
+	if re != 0 {
+		s.say(re, Failed{Err: millrace.Errorf(millrace.ReasonCanceled, "it was unsubscribed from before it held")})
+	}
+}
+
+// lose ends a subscription that can't go on. Patterns that count the topic as theirs end before: a cursor that has such a
+// pattern but lacks the topic would bring it back, from its birth.
 func (s *Session) lose(sub *subscription, err *millrace.Error) {
+	s.endHolders(sub, err)
+	if s.find(sub.topic()) != sub { // it ended with them, or with the session
+		return
+	}
+	s.drop(sub)
+	s.say(sub.re, Unsubscribed{Topic: sub.topic(), Err: err})
+}
+
+// yield ends a subscription that can't be with its rate, which is told for each topic, under a pattern too. A pattern
+// without a rate has the topic then.
+func (s *Session) yield(sub *subscription, err *millrace.Error) {
 	w := sub.wildcard
 	s.drop(sub)
 	s.say(sub.re, Unsubscribed{Topic: sub.topic(), Err: err})
 	if w != nil {
 		w.confirm()
 	}
+	s.takeAfter(sub.topic())
 }
 
 // drop takes a subscription out of wherever it is.
@@ -151,7 +188,11 @@ func (s *Session) drop(sub *subscription) {
 	sub.unsettle()
 	s.subs = slices.DeleteFunc(s.subs, func(o *subscription) bool { return o == sub })
 	s.moved = nil
-	s.rewrite()
+	s.load.carry(sub.option(), -1)
+	if sub.named {
+		s.load.begun -= optionBytes(sub.option())
+		s.stale = true
+	}
 	a.held--
 	if a.held == 0 {
 		s.loop.dismiss(a)

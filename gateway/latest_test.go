@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -196,6 +197,108 @@ func TestAttachingToAStateAtFullSpeedMissesNoKey(t *testing.T) {
 			if got := keyed(p, prices); !maps.Equal(got, want) || len(got) < 3 {
 				h.Errorf("peer %d holds %v, want %v", i, got, want)
 			}
+		}
+	})
+}
+
+// docs/delivery.md 1.5, 2.4. The former lineage had let go of more than the new one has.
+func TestWhatALostLogHadLetGoOfExcusesNothingInTheNextOne(t *testing.T) {
+	for name, slow := range map[string]func(h *house, p *gatewaytest.Peer) (done func()){
+		"a peer that stalls": func(_ *house, p *gatewaytest.Peer) func() { p.Stall(); return p.Flow },
+		"a gateway that falls behind": func(h *house, _ *gatewaytest.Peer) func() {
+			h.broker.Detach()
+			return h.broker.Attach
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			wires(t, gateway.Config{Loops: 1, TailEvents: 2}, func(h *house, w *gateway.Wire) {
+				seat := h.seat(w)
+				seat.Bytes = 300
+				p := h.connect(seat, open(prices))
+				h.settle()
+				behind := func(keys ...string) {
+					done := slow(h, p)
+					for _, k := range keys {
+						h.broker.Set(prices, k, "of "+k)
+						if name == "a peer that stalls" {
+							h.settle()
+						}
+					}
+					h.broker.Trim(prices, 3)
+					done()
+					h.settle()
+				}
+				behind(texts(0, 50)...) // and the log is read when much was lost
+				before := len(p.Gaps(prices))
+				h.broker.Reset(prices)
+				for _, k := range []string{"a", "b", "c"} {
+					h.broker.Set(prices, k, "of "+k)
+					h.settle()
+				}
+				if gaps := p.Gaps(prices); len(gaps) != before+1 || gaps[before].Cause != millrace.CauseReset {
+					h.Fatalf("gaps %v", gaps)
+				}
+				behind(texts(100, 120)...)
+				h.broker.Set(prices, "last", "1")
+				h.settle()
+				p.CheckHead(h, prices)
+				gaps := p.Gaps(prices)
+				if last := gaps[len(gaps)-1]; last.Cause != millrace.CauseTrimmed {
+					h.Errorf("gaps %v", gaps)
+				}
+				if got := fmt.Sprint(keyed(p, prices)); got != "map[117:of 117 118:of 118 119:of 119 last:1]" {
+					h.Errorf("the state is %s", got)
+				}
+			})
+		})
+	}
+}
+
+// docs/delivery.md 2.4
+func TestAStateInPagesIsWholeWhereAKeyWasLetGoOfBefore(t *testing.T) {
+	wires(t, gateway.Config{BatchBytes: 1, TailEvents: 2}, func(h *house, w *gateway.Wire) {
+		for _, k := range texts(0, 10) {
+			h.broker.Set(prices, k, k)
+		}
+		h.broker.Forget(prices, "7")
+		p := h.join(w, prices)
+		h.settle()
+		p.CheckHead(h, prices)
+		if gaps := p.Gaps(prices); len(gaps) > 0 || len(keyed(p, prices)) != 9 {
+			h.Errorf("gaps %v, %v", gaps, keyed(p, prices))
+		}
+	})
+}
+
+// docs/delivery.md 2.4
+func TestAGapThatAFullSocketKeepsBackIsToldLater(t *testing.T) {
+	wires(t, gateway.Config{TailEvents: 2}, func(h *house, w *gateway.Wire) {
+		for _, k := range texts(0, 10) {
+			h.broker.Set(prices, k, k)
+		}
+		seat := h.seat(w)
+		seat.Bytes = 2000
+		first := h.join(w, prices)
+		h.settle()
+		h.cut(first)
+		for _, k := range texts(10, 20) {
+			h.broker.Set(prices, k, k)
+		}
+		h.broker.Trim(prices, 3)
+		release := h.broker.Hold()
+		p := h.connect(seat, gateway.Opening{Grant: everything("alice"), Cursor: first.Cursor()})
+		h.settle()
+		do(h, p, 1, gateway.Subscribe{Topic: "a"})
+		p.Stall()
+		h.broker.Put("a", strings.Repeat("x", 5000)) // which fills the socket while the log is read
+		h.settle()
+		release()
+		h.settle()
+		p.Flow()
+		h.settle()
+		p.CheckHead(h, prices)
+		if gaps := p.Gaps(prices); len(gaps) != 1 || gaps[0].Cause != millrace.CauseTrimmed {
+			h.Errorf("gaps %v", gaps)
 		}
 	})
 }

@@ -25,6 +25,7 @@ type loop struct {
 	circles   map[string]*circle
 	queued    []*subscription // to be advanced, in turn
 	lagging   []*subscription // whose peers are to be told with the next tick how far they are
+	told      []*subscription // whose peers are being told
 	agenda    agenda
 	wheel     wheel
 	batch     []*tail.Entry // reused space
@@ -133,9 +134,16 @@ func (l *loop) audience(name string) (*audience, *millrace.Error) {
 
 // dismiss lets go of an audience that nobody is in.
 func (l *loop) dismiss(a *audience) {
-	delete(l.audiences, a.topic.Name())
-	a.topic.Unwatch(a)
+	l.hide(a)
 	l.release(a.topic)
+}
+
+// hide lets nobody find an audience any more. Those who are in it stay.
+func (l *loop) hide(a *audience) {
+	if name := a.topic.Name(); l.audiences[name] == a {
+		delete(l.audiences, name)
+	}
+	a.topic.Unwatch(a)
 }
 
 // release gives a source back.

@@ -65,7 +65,7 @@ func (s *Session) say(re uint32, f Frame) {
 	if s.ending {
 		return
 	}
-	if s.fresh {
+	if s.refresh(); s.fresh {
 		f = s.withPrefix(f)
 	}
 	var cursor []byte

@@ -146,3 +146,71 @@ func TestALargeAudienceDoesNotHoldUpOthers(t *testing.T) {
 		}
 	})
 }
+
+func TestALargeAudienceWithFiltersIsToldItsPlaceInSlices(t *testing.T) {
+	in(t, gateway.Config{Loops: 1, Slice: 4}, func(h *house) {
+		onTry := func(string) {}
+		for range 40 {
+			seat := h.seat(h.wire)
+			seat.OnTry = func() { onTry("large") }
+			h.connect(seat, filtered(h, "large", `name == "yes"`))
+		}
+		seat := h.seat(h.wire)
+		seat.OnTry = func() { onTry("small") }
+		h.connect(seat, open("small"))
+		h.settle()
+		var order []string
+		onTry = func(name string) { // on the loop
+			if order = append(order, name); len(order) == 1 {
+				h.broker.Put("small", "1")
+				<-time.After(1)
+			}
+		}
+		h.named("large", "no", "1", "2")
+		h.elapse(3 * time.Second)
+		if at := slices.Index(order, "small"); at < 0 || at > 8 {
+			h.Errorf("another topic had its turn after %d sessions were told where they are", at)
+		}
+		for _, p := range h.peers[:40] {
+			p.CheckHead(h, "large")
+		}
+	})
+}
+
+func TestAPatternThatCoversMuchDoesNotHoldUpOthers(t *testing.T) {
+	in(t, gateway.Config{Loops: 1, Slice: 4}, func(h *house) {
+		for i := range 30 {
+			h.broker.Put(fmt.Sprint("c:", i), "1")
+		}
+		small := h.seat(h.wire)
+		onTry := func(string) {}
+		small.OnTry = func() { onTry("small") }
+		h.connect(small, open("small"))
+		h.settle()
+		h.broker.Detach()
+		for range 20 {
+			seat := h.seat(h.wire)
+			seat.OnTry = func() { onTry("large") }
+			h.connect(seat, open("c:*"))
+		}
+		h.elapse(2 * time.Second)
+		var order []string
+		onTry = func(name string) { // on the loop
+			if order = append(order, name); len(order) == 1 {
+				h.broker.Put("small", "1")
+				<-time.After(1)
+			}
+		}
+		h.broker.Attach()
+		h.elapse(time.Second)
+		if at := slices.Index(order, "small"); at < 0 || at > 80 {
+			h.Errorf("another topic had its turn after %d words of the pattern's topics", at)
+		}
+		onTry = func(string) {}
+		for _, p := range h.peers[1:] {
+			if n := len(held(p)); n != 31 {
+				h.Errorf("a session holds %d topics of 30 and the pattern", n)
+			}
+		}
+	})
+}

@@ -101,3 +101,33 @@ func TestARateSurvivesAResume(t *testing.T) {
 		}
 	})
 }
+
+// docs/delivery.md 4.3
+func TestWhoeverComesBackAgainAndAgainGetsNoMoreThanItsRate(t *testing.T) {
+	for _, topic := range []string{prices, cursors} {
+		t.Run(topic, func(t *testing.T) {
+			wires(t, gateway.Config{}, func(h *house, w *gateway.Wire) {
+				h.broker.Set(topic, "k", "0")
+				p := h.paced(w, topic, 0.1)
+				h.settle()
+				got := 0
+				for i := range 25 { // a second each
+					h.broker.Set(topic, "k", fmt.Sprint(i))
+					h.elapse(time.Second)
+					got += len(p.Texts(topic))
+					h.cut(p)
+					p = h.resume(w, p.Cursor())
+				}
+				if got > 1 {
+					h.Errorf("%d events in 25 s at one in ten, over as many connections", got)
+				}
+				h.elapse(11 * time.Second)
+				h.broker.Set(topic, "k", "last")
+				h.elapse(11 * time.Second)
+				if all := p.Texts(topic); len(all) == 0 || all[len(all)-1] != "last" {
+					h.Errorf("the last connection got %q", all)
+				}
+			})
+		})
+	}
+}

@@ -34,6 +34,8 @@ type Session struct {
 	// Owned by the loop.
 	subs      []*subscription
 	wildcards []*wildcard
+	load      load            // of the subs and wildcards
+	stale     bool            // prefix has to be written anew: see refresh
 	prefix    string          // what the session's cursors begin with
 	fresh     bool            // the peer was not told the prefix yet
 	stalled   []*subscription // not live, waiting for the socket
@@ -171,6 +173,7 @@ func (s *Session) begin(resumed bool, topics []Subscribe) {
 			refusals = append(refusals, Unsubscribed{Topic: t.Topic, Err: err})
 		}
 	}
+	s.refresh()
 	s.fresh = false
 	s.say(0, Connected{
 		Session: s.name, Subject: s.grant.Subject, Resumed: resumed, Prefix: s.prefix,

@@ -1,6 +1,8 @@
 package gateway
 
 import (
+	"slices"
+
 	"github.com/millrace-dev/millrace"
 	"github.com/millrace-dev/millrace/gateway/internal/replay"
 	"github.com/millrace-dev/millrace/gateway/internal/tail"
@@ -33,6 +35,8 @@ type subscription struct {
 	told     bool // the peer was told that it is pending
 	settling bool // its wildcard waits for it to be attached
 	born     bool // it begins at the topic's birth, since a wildcard met it
+	again    bool // it comes from a cursor
+	named    bool // the session's cursors have its option
 	re       uint32
 	index    int                        // in the audience's slice or the agenda
 	pos      millrace.Position          // unless live
@@ -97,7 +101,7 @@ func (sub *subscription) advance() {
 		a.wait(sub)
 		return
 	case a.class == millrace.ClassLog && sub.rate() > 0:
-		s.lose(sub, millrace.Errorf(millrace.ReasonUnsupported, "%s is of class log, which is delivered whole, at no rate", sub.topic()))
+		s.yield(sub, millrace.Errorf(millrace.ReasonUnsupported, "%s is of class log, which is delivered whole, at no rate", sub.topic()))
 		return
 	}
 	if !sub.attached {
@@ -173,8 +177,14 @@ func (sub *subscription) follow() {
 func (sub *subscription) attach(at millrace.Position) {
 	s, a := sub.session, sub.audience
 	sub.pos, sub.attached, sub.count = at, true, a.count
+	if a.pass.active() {
+		sub.count = a.pass.count // it is waited for, and nothing of it is owed
+	}
 	if sub.wish != nil {
 		sub.wish.told = at
+	}
+	if sub.rate() > 0 && sub.resumed() {
+		sub.spend() // or whoever comes back again and again gets an event each time
 	}
 	if sub.isSampled() {
 		a.enter(sub)
@@ -185,11 +195,22 @@ func (sub *subscription) attach(at millrace.Position) {
 	sub.settle()
 }
 
+// resumed reports whether the peer may have had events of the topic in a former session.
+func (sub *subscription) resumed() bool {
+	if sub.audience.class == millrace.ClassEphemeral {
+		return sub.again
+	}
+	return sub.start.Kind == millrace.StartAfter && !sub.start.After.IsZero()
+}
+
 // give writes entries to the session and moves the position past them. The session must not be blocked.
 func (sub *subscription) give(entries []*tail.Entry) {
 	l, s := sub.audience.loop, sub.session
 	l.scratch = sub.appendEntries(l.scratch[:0], sub.pos, entries)
 	sub.pos = entries[len(entries)-1].Position()
+	if slices.ContainsFunc(entries, (*tail.Entry).IsGap) {
+		sub.lost = 0 // which was of a state that is over, perhaps of a log that is lost
+	}
 	sub.place = placeNone
 	if len(l.scratch) > 0 {
 		s.offerCopy(l.scratch)
@@ -222,12 +243,12 @@ func (sub *subscription) take(page millrace.Page, err error) {
 		a.wait(sub)
 		return
 	}
-	sub.lost = page.Lost
 	if !sub.attached {
 		at := page.Next
 		if len(page.Events) > 0 {
 			at = page.Events[0].Before()
 		}
+		sub.lost = page.Lost
 		sub.attach(at)
 	}
 	entries := a.appendPage(a.loop.batch[:0], sub.pos, page)
@@ -243,6 +264,7 @@ func (sub *subscription) take(page millrace.Page, err error) {
 		sub.stall()
 	case len(entries) > 0:
 		sub.give(sub.ration(entries))
+		sub.lost = page.Lost // and not of a page that was not given: its gap is still owed
 	case sub.pos == a.pos || a.topic.Holds(sub.pos): // the topic may have moved on since the log was read
 		a.loop.queue(sub)
 	default:

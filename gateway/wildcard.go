@@ -79,8 +79,8 @@ func (s *Session) holdWildcard(re uint32, c Subscribe) *millrace.Error {
 	w := &wildcard{session: s, circle: circle, want: c, there: -1, re: re}
 	s.wildcards = append(s.wildcards, w)
 	circle.join(w)
-	s.moved = nil
-	s.rewrite()
+	s.load.carry(c.option(), 1)
+	s.reckon()
 	return nil
 }
 
@@ -91,29 +91,39 @@ func (s *Session) mayFollow(p millrace.Pattern) bool {
 	})
 }
 
-// behind reports whether there is something for step to do.
-func (w *wildcard) behind() bool {
-	topics, attached, refused := w.circle.pattern.Look()
-	return refused != nil || w.next < len(topics) || w.there < 0 && attached
+// tooMany reports whether the pattern matched more than a session may have. More is then not told of, so that the wildcard
+// can't go on, however few of the topics the session holds.
+func (w *wildcard) tooMany(topics []string) bool {
+	return len(topics) > w.session.gateway.config.MaxTopics
 }
 
-// step takes the topics on that the pattern matched.
-func (w *wildcard) step() {
+// step takes topics on that the pattern matched, so many at most. It returns how many, and whether that is all that there
+// is to do.
+func (w *wildcard) step(most int) (took int, done bool) {
 	topics, attached, refused := w.circle.pattern.Look()
 	if refused != nil {
 		w.circle.loop.gateway.sources.Discard(w.circle.pattern)
 		w.end(w.re, refused)
-		return
+		return 0, true
 	}
 	for ; w.next < len(topics); w.next++ {
-		if !w.take(topics[w.next], w.resumed() || w.there >= 0) {
-			return
+		if took == most {
+			return took, false
 		}
+		took++
+		if !w.take(topics[w.next], w.resumed() || w.there >= 0) {
+			return took, true
+		}
+	}
+	if w.tooMany(topics) {
+		w.end(w.re, w.session.full())
+		return took, true
 	}
 	if attached && w.there < 0 {
 		w.there = len(topics)
 		w.confirm()
 	}
+	return took, true
 }
 
 // take holds a topic for the pattern, unless the session has it. It reports whether the wildcard goes on.
@@ -175,31 +185,53 @@ func (sub *subscription) setFree(start millrace.Start) {
 	if sub.born && !sub.attached {
 		sub.born, sub.start = false, start
 	}
-	sub.session.rewrite()
 	w.confirm()
 }
 
+// goOver holds a topic, with the options that it has, for another pattern of the session that covers it, if there is one.
+func (sub *subscription) goOver() {
+	sub.unsettle()
+	sub.wildcard = sub.session.covering(sub.topic())
+}
+
 // end ends the wildcard. Its topics go over to another pattern that covers them; or else, if the peer asked for it, they
-// end, and with an error they stay, each for itself.
+// end, and with an error they stay, each for itself. It is in the cursor until its end is told: a peer that is cut off before
+// that resumes it.
 func (w *wildcard) end(re uint32, err *millrace.Error) {
 	s := w.session
 	w.over = true
 	subs := slices.DeleteFunc(slices.Clone(s.subs), func(sub *subscription) bool { return sub.wildcard != w })
 	for _, sub := range subs {
-		sub.unsettle()
-		sub.wildcard = s.covering(sub.topic())
-		if sub.wildcard != nil && (sub.attached || !sub.born) {
-			s.say(0, sub.subscribed())
+		sub.goOver()
+		if sub.wildcard == nil || sub.born && !sub.attached {
+			continue
+		}
+		if s.say(0, sub.subscribed()); s.ending {
+			return // by what was said: the session is in nothing any more
 		}
 	}
 	s.dropWildcard(w)
 	for _, sub := range subs {
-		if sub.wildcard == nil && err == nil && !s.ending {
+		if sub.wildcard == nil && err == nil {
 			s.drop(sub)
 		}
 	}
-	s.rewrite()
+	s.shed(subs)
 	s.say(re, Unsubscribed{Topic: w.name(), Err: err})
+}
+
+// shed ends topics that were held for a pattern, which had its option, where their own do not fit the cursor.
+func (s *Session) shed(subs []*subscription) {
+	var over []*subscription
+	for _, sub := range slices.Backward(subs) {
+		if !s.ending && len(s.seal)+s.load.begun > maxBeginning && sub.named && sub.wildcard == nil {
+			s.drop(sub)
+			over = append(over, sub)
+		}
+	}
+	for _, sub := range over {
+		s.say(sub.re, Unsubscribed{Topic: sub.topic(), Err: errOptions})
+	}
 }
 
 // covering returns a wildcard that goes on and matches a topic, nil if there is none.
@@ -212,12 +244,51 @@ func (s *Session) covering(topic string) *wildcard {
 	return nil
 }
 
-// dropWildcard takes a wildcard out of wherever it is. Its topics stay.
+// endHolders ends, with an error, the session's wildcards for which a topic is held, or would be if the session did not have
+// it for itself.
+func (s *Session) endHolders(sub *subscription, err *millrace.Error) {
+	var holders []*wildcard
+	for _, w := range s.wildcards {
+		if w == sub.wildcard || w.pattern().Matches(sub.topic()) && (w.resumed() || w.passed(sub.topic()) >= 0) {
+			w.over = true // before any of them ends, so that none goes over to another
+			holders = append(holders, w)
+		}
+	}
+	for _, w := range holders {
+		w.end(w.re, err)
+	}
+}
+
+// takeAfter holds a topic for a wildcard that passed it by while the session had it with a rate.
+func (s *Session) takeAfter(topic string) {
+	for _, w := range s.wildcards {
+		if w.over || w.want.MaxRate > 0 {
+			continue
+		}
+		if i := w.passed(topic); i >= 0 {
+			w.take(topic, w.resumed() || w.there >= 0 && i >= w.there)
+			return
+		}
+	}
+}
+
+// passed returns which of the topics one is that the pattern matched and the wildcard has looked at, -1 if it is none.
+func (w *wildcard) passed(topic string) int {
+	topics, _, _ := w.circle.pattern.Look()
+	return slices.Index(topics[:w.next], topic)
+}
+
+// dropWildcard takes a wildcard out of wherever it still is. Its topics stay.
 func (s *Session) dropWildcard(w *wildcard) {
 	w.over = true
-	s.wildcards = slices.DeleteFunc(s.wildcards, func(o *wildcard) bool { return o == w })
+	i := slices.Index(s.wildcards, w)
+	if i < 0 {
+		return
+	}
+	s.wildcards = slices.Delete(s.wildcards, i, i+1)
 	w.circle.leave(w)
-	s.moved = nil
+	s.load.carry(w.want.option(), -1)
+	s.reckon()
 }
 
 // circle is one loop's part of a pattern: its sessions' wildcards.
@@ -228,7 +299,8 @@ type circle struct {
 	scheduled atomic.Bool // it is in the loop's mailbox
 
 	members []*wildcard // owned by the loop
-	turn    int         // of the members, whose turn is next; owned by the loop
+	turn    int         // of the members, whose turn is next; those before it had theirs; owned by the loop
+	sight   sight       // what those have seen; owned by the loop
 }
 
 // circle returns the loop's circle of a pattern, made if there is none.
@@ -253,27 +325,41 @@ func (c *circle) Schedule() {
 	}
 }
 
-// run gives a few members a turn, so that a large circle does not hold up the others. It goes round until nobody had
-// anything to do.
+// run gives a few members a turn, so that neither a large circle nor one whose pattern covers much holds up the others: a
+// member that is looked at and a topic that is taken on cost one each. It goes round once for whatever is new.
 func (c *circle) run(l *loop) {
 	c.scheduled.Store(false)
-	for budget := l.gateway.config.Slice; c.turn < len(c.members); {
-		w := c.members[c.turn]
-		if !w.behind() {
-			c.turn++
-			continue
-		}
-		if budget == 0 {
+	if c.turn == 0 {
+		c.sight = c.look()
+	}
+	for budget := l.gateway.config.Slice; c.turn < len(c.members); budget-- {
+		if budget <= 0 {
 			c.Schedule()
 			return
 		}
-		budget--
-		w.step() // which may end it, and puts another in its place
+		w := c.members[c.turn]
+		took, done := w.step(budget)
+		budget -= took
+		if done && !w.over { // else another is in its place
+			c.turn++
+		}
 	}
 	c.turn = 0
-	if slices.ContainsFunc(c.members, (*wildcard).behind) {
+	if len(c.members) > 0 && c.sight != c.look() {
 		c.Schedule()
 	}
+}
+
+// sight is what there was to see of a pattern at one moment.
+type sight struct {
+	topics   int
+	attached bool
+	refused  *millrace.Error
+}
+
+func (c *circle) look() sight {
+	topics, attached, refused := c.pattern.Look()
+	return sight{topics: len(topics), attached: attached, refused: refused}
 }
 
 func (c *circle) join(w *wildcard) {
@@ -285,8 +371,17 @@ func (c *circle) join(w *wildcard) {
 // leave takes a member out, and lets go of a circle that nobody is in.
 func (c *circle) leave(w *wildcard) {
 	last := len(c.members) - 1
-	c.members[w.index] = c.members[last]
-	c.members[w.index].index = w.index
+	move := func(from, to int) {
+		c.members[to] = c.members[from]
+		c.members[to].index = to
+	}
+	at := w.index
+	if at < c.turn {
+		c.turn--
+		move(c.turn, at)
+		at = c.turn
+	}
+	move(last, at)
 	c.members[last] = nil
 	c.members = c.members[:last]
 	if last == 0 {

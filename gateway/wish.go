@@ -122,23 +122,40 @@ func (l *loop) lag(sub *subscription) {
 	}
 }
 
-// tellLagging tells the peers that are behind where they are.
+// tellLagging tells the peers that are behind where they are, once all were told that the second before found so.
 func (l *loop) tellLagging() {
-	subs := l.lagging
-	l.lagging = nil
-	for _, sub := range subs {
-		s, w := sub.session, sub.wish
-		w.lagging = false
-		to := sub.reached()
-		switch {
-		case sub.place == placeNone || w.told == to: // ended; or an event came meanwhile
-		case s.blocked:
-			l.lag(sub)
-		default:
-			l.scratch = sub.appendAdvanced(l.scratch[:0], w.told, to, w.over)
-			w.told, w.over = to, 0
-			s.offerCopy(l.scratch)
-		}
+	if len(l.told) == 0 && len(l.lagging) > 0 {
+		l.told, l.lagging = l.lagging, l.told
+		l.post(call(l.tellMore))
+	}
+}
+
+// tellMore goes on for a slice of the peers, so that a large audience does not hold up the others.
+func (l *loop) tellMore() {
+	n := min(len(l.told), l.gateway.config.Slice)
+	for _, sub := range l.told[len(l.told)-n:] {
+		sub.tellPlace()
+	}
+	rest := l.told[:len(l.told)-n]
+	clear(l.told[len(rest):])
+	if l.told = rest; len(rest) > 0 {
+		l.post(call(l.tellMore))
+	}
+}
+
+// tellPlace tells a peer that is behind where it is.
+func (sub *subscription) tellPlace() {
+	s, w, l := sub.session, sub.wish, sub.session.loop
+	w.lagging = false
+	to := sub.reached()
+	switch {
+	case sub.place == placeNone || w.told == to: // ended; or an event came meanwhile
+	case s.blocked:
+		l.lag(sub)
+	default:
+		l.scratch = sub.appendAdvanced(l.scratch[:0], w.told, to, w.over)
+		w.told, w.over = to, 0
+		s.offerCopy(l.scratch)
 	}
 }
 
@@ -234,6 +251,9 @@ func (sub *subscription) takeNewest() {
 // left to the tail, which may be full of what they do not want by the time that they are due.
 func (a *audience) sample() {
 	for _, sub := range a.sampled {
+		if sub.count == a.pass.count {
+			continue // it came while the pass was under way
+		}
 		for _, e := range a.pass.entries {
 			switch {
 			case e.Event == nil:
@@ -312,4 +332,18 @@ func (l *loop) resume() (time.Duration, bool) {
 		return 0, false
 	}
 	return l.agenda[0].wish.due - now, true
+}
+
+// releaseAll queues the subscriptions to one topic, though their rate does not allow another event yet.
+func (l *loop) releaseAll(a *audience) {
+	var subs []*subscription
+	for _, sub := range l.agenda {
+		if sub.audience == a {
+			subs = append(subs, sub)
+		}
+	}
+	for _, sub := range subs {
+		heap.Remove(&l.agenda, sub.index)
+		l.queue(sub)
+	}
 }

@@ -137,7 +137,7 @@ func (b *Broker) catchUp(l *log, f *follow) {
 	if l.class == millrace.ClassEphemeral {
 		return
 	}
-	events, gap := l.after(f.pos)
+	events, gap := l.after(millrace.After(f.pos))
 	if gap != nil {
 		b.tell(millrace.Update{Kind: millrace.UpdateGap, Topic: l.topic, Gap: gap})
 		f.pos = gap.Until

@@ -108,11 +108,26 @@ func (b *Broker) Trim(topic string, keep int) {
 	b.log(topic).trim(keep)
 }
 
+// Forget lets go of a key of a topic of class latest, as a log does of a tombstone for want of room. Those who read the state
+// from then on are not owed it, nor do the books of a peer ask for it.
+func (b *Broker) Forget(topic, key string) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.log(topic).forget(key)
+}
+
 // Reset loses the topic's log. The next event begins another lineage.
 func (b *Broker) Reset(topic string) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.log(topic).reset()
+}
+
+// Drop lets go of the topic, whose events are long gone, for who asks which topics there are.
+func (b *Broker) Drop(topic string) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	delete(b.logs, topic)
 }
 
 // Deny refuses the topic from now on, nil lets it in again. A subscription at hand is ended.
@@ -173,11 +188,14 @@ func (b *Broker) record(topic string) record {
 	return record{head: l.head(), floor: l.floor(), resets: l.resets}
 }
 
-// replaced reports whether there is a later event of the same key.
+// replaced reports whether there is a later event of the same key, or the key was forgotten.
 func (b *Broker) replaced(e *millrace.Event) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	l := b.log(e.Topic)
+	if l.forgotten[e.Key] {
+		return true
+	}
 	for _, other := range l.stored {
 		if other.Key == e.Key && other.Position.Offset > e.Position.Offset {
 			return true

@@ -230,7 +230,11 @@ func (l *ledger) gap(g *millrace.Gap) error {
 			return fmt.Errorf("%s, told %d times; the log was reset %d times", g, l.resets[g.Topic], r.resets)
 		}
 	case millrace.CauseTrimmed:
-		if _, ok := l.broker.between(g.Topic, g.After, g.Until); !ok {
+		from, to := g.After, g.Until
+		if p.class == millrace.ClassLatest && to.Offset < from.Offset {
+			from, to = to, from // the state begins anew, with keys that the peer may have
+		}
+		if _, ok := l.broker.between(g.Topic, from, to); !ok {
 			return fmt.Errorf("%s, but there is no such run of events", g)
 		}
 		if r.resets == 0 && g.Until.Offset > r.floor.Offset {

@@ -28,13 +28,16 @@ type log struct {
 	marks  []uint64          // by offset - 1
 	events []*millrace.Event // that are kept: the last ones, in class latest of each key only the newest
 	base   uint64            // offset of the newest that was trimmed
+	lost   uint64            // in class latest: offset of the newest that was let go of without a newer one of its key
 	resets int               // lineages that were lost
 	stored map[uint64]*millrace.Event
 	passed []*millrace.Event // in class ephemeral
+
+	forgotten map[string]bool // keys
 }
 
 func newLog(topic string) *log {
-	return &log{topic: topic, class: ClassOf(topic), stored: map[uint64]*millrace.Event{}}
+	return &log{topic: topic, class: ClassOf(topic), stored: map[uint64]*millrace.Event{}, forgotten: map[string]bool{}}
 }
 
 func mark() uint64 { return rand.Uint64() | 1 }
@@ -57,8 +60,11 @@ func (l *log) at(offset uint64) millrace.Position {
 
 // floor is the position before the oldest event that is kept, or the head.
 func (l *log) floor() millrace.Position {
-	if len(l.marks) == 0 {
-		return millrace.Position{}
+	switch {
+	case l.class == millrace.ClassLatest && len(l.events) > 0:
+		return l.events[0].Before()
+	case l.class == millrace.ClassLatest, len(l.marks) == 0:
+		return l.head()
 	}
 	return l.at(l.base)
 }
@@ -86,30 +92,52 @@ func (l *log) append(e *millrace.Event) {
 func (l *log) trim(keep int) {
 	if n := len(l.events) - keep; n > 0 {
 		l.base = l.events[n-1].Position.Offset
+		l.lose(l.events[n-1])
 		l.events = slices.Clone(l.events[n:])
+	}
+}
+
+// forget lets go of a key in class latest, as a log does of a tombstone for want of room.
+func (l *log) forget(key string) {
+	l.forgotten[key] = true
+	l.events = slices.DeleteFunc(slices.Clone(l.events), func(e *millrace.Event) bool {
+		gone := e.Key == key
+		if gone {
+			l.lose(e)
+		}
+		return gone
+	})
+}
+
+func (l *log) lose(e *millrace.Event) {
+	if l.class == millrace.ClassLatest {
+		l.lost = max(l.lost, e.Position.Offset)
 	}
 }
 
 // reset loses the lineage.
 func (l *log) reset() {
-	l.birth, l.marks, l.events, l.base = 0, nil, nil, 0
+	l.birth, l.marks, l.events, l.base, l.lost = 0, nil, nil, 0, 0
 	l.resets++
 }
 
-// after returns the events that follow on a position, and the gap before them.
-func (l *log) after(p millrace.Position) ([]*millrace.Event, *millrace.Gap) {
-	floor, head := l.floor(), l.head()
+// after returns the events that follow on a start's position, and the gap before them. In class latest the rest of a
+// state that was begun when as much was lost as now is whole.
+func (l *log) after(start millrace.Start) ([]*millrace.Event, *millrace.Gap) {
+	p, floor, head := start.After, l.floor(), l.head()
 	gap := func(c millrace.Cause) *millrace.Gap {
 		return &millrace.Gap{Topic: l.topic, After: p, Until: floor, Cause: c}
 	}
 	switch {
-	case p.IsZero() && floor.Offset == 0:
+	case p.IsZero() && (floor.Offset == 0 || l.class == millrace.ClassLatest && l.base == 0):
 		return l.events, nil
 	case p.IsZero():
 		return l.events, gap(millrace.CauseTrimmed)
 	case p.Offset > head.Offset || l.birth == 0 || l.at(p.Offset) != p:
 		return l.events, gap(millrace.CauseReset)
-	case p.Offset < floor.Offset:
+	case l.class == millrace.ClassLatest && p.Offset < l.lost && start.Lost < l.lost:
+		return l.events, gap(millrace.CauseTrimmed)
+	case l.class == millrace.ClassLog && p.Offset < floor.Offset:
 		return l.events, gap(millrace.CauseTrimmed)
 	}
 	i, _ := slices.BinarySearchFunc(l.events, p.Offset+1, func(e *millrace.Event, offset uint64) int { return cmp.Compare(e.Position.Offset, offset) })
@@ -144,12 +172,12 @@ func (l *log) read(r millrace.Range) (millrace.Page, error) {
 		return l.readBackward(r)
 	}
 	var page millrace.Page
-	from := r.Start.After
-	if r.Start.Kind != millrace.StartAfter {
-		from = l.resolve(r.Start)
+	start := r.Start
+	if start.Kind != millrace.StartAfter {
+		start = millrace.Start{After: l.resolve(start), Lost: l.lost}
 	}
-	events, gap := l.after(from)
-	page = millrace.Page{Gap: gap, Next: from, Head: l.head(), Class: l.class}
+	events, gap := l.after(start)
+	page = millrace.Page{Gap: gap, Next: start.After, Head: l.head(), Class: l.class, Lost: l.lost}
 	if gap != nil {
 		page.Next = gap.Until
 	}
@@ -168,7 +196,7 @@ func (l *log) readBackward(r millrace.Range) (millrace.Page, error) {
 	until := l.head()
 	if r.Start.Kind == millrace.StartAfter {
 		until = r.Start.After
-		if _, gap := l.after(until); gap != nil && gap.Cause == millrace.CauseReset {
+		if _, gap := l.after(millrace.After(until)); gap != nil && gap.Cause == millrace.CauseReset {
 			return millrace.Page{}, millrace.Errorf(millrace.ReasonCursorInvalid, "the position is not of this log")
 		}
 	}

@@ -48,6 +48,9 @@ func (e *Entry) Before() millrace.Position {
 	return e.Event.Before()
 }
 
+// IsGap reports whether the entry is a gap.
+func (e *Entry) IsGap() bool { return e.Gap != nil }
+
 // Follows reports whether the entry, an event or a gap, is the next for whoever is at a position.
 func (e *Entry) Follows(at millrace.Position) bool {
 	if e.Gap != nil {
