@@ -45,7 +45,9 @@ var houses = map[string]allowed{
 	"broker/internal/*": {never: network},
 	"broker/memlog":     {ours: []string{root, "broker", "broker/internal/*"}, never: network},
 	"broker/brokertest": {ours: []string{root, "broker"}, never: network},
-	"broker/rpc":        {ours: []string{root, "broker", contract, "proto/wire"}, others: grpcModules},
+	"broker/rpc":        {ours: []string{root, "broker", "broker/rpc/internal/*", contract, "proto/wire"}, others: grpcModules},
+
+	"broker/rpc/internal/message": {ours: []string{root, contract, "proto/wire"}, others: grpcModules, never: network},
 
 	"gateway":                 {ours: []string{root, "gateway/internal/*"}, never: network},
 	"gateway/internal/turn":   {never: network},

@@ -303,6 +303,10 @@ func (a *audience) served(sub *subscription) bool {
 
 // wait parks a subscription until the topic attaches or the audience moves.
 func (a *audience) wait(sub *subscription) {
+	if a.refused != nil { // nobody would wake it
+		a.loop.queue(sub)
+		return
+	}
 	sub.place, sub.index = placeWaiting, len(a.waiting)
 	a.waiting = append(a.waiting, sub)
 }
@@ -335,16 +339,21 @@ func (a *audience) tellPending() {
 	}
 }
 
-// refuse ends all subscriptions, since the upstream will not have the topic.
+// refuse ends all subscriptions, since the upstream will not have the topic. Those whose log or socket makes them wait end
+// when they have waited; whoever comes meanwhile asks the upstream anew.
 func (a *audience) refuse(err *millrace.Error) {
 	a.refused = err
 	a.loop.gateway.sources.Discard(a.topic)
+	a.loop.hide(a)
 	for _, subs := range a.live {
 		for _, sub := range slices.Backward(subs) {
 			a.drop(sub)
 			sub.pos = a.pos // for the cursors that are told before its turn comes
 			a.loop.queue(sub)
 		}
+	}
+	if a.class != millrace.ClassLog {
+		a.loop.releaseAll(a)
 	}
 	a.wake()
 }

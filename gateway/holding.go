@@ -98,7 +98,7 @@ func (s *Session) hasRoom(c Subscribe) *millrace.Error {
 		return millrace.AsError(err)
 	}
 	if n := s.gateway.config.MaxTopics; len(s.subs)+len(s.wildcards) >= n {
-		return millrace.Errorf(millrace.ReasonTooManyTopics, "a session may have at most %d topics", n)
+		return s.full()
 	}
 	if s.wire.AppendLead != nil && s.cursorBound(c) > millrace.MaxCursorBytes {
 		return millrace.Errorf(millrace.ReasonTooManyTopics, "the session's cursor would be longer than %d bytes", millrace.MaxCursorBytes)
@@ -109,8 +109,14 @@ func (s *Session) hasRoom(c Subscribe) *millrace.Error {
 	return nil
 }
 
+// full is what a session is told that would have too many topics.
+func (s *Session) full() *millrace.Error {
+	return millrace.Errorf(millrace.ReasonTooManyTopics, "a session may have at most %d topics", s.gateway.config.MaxTopics)
+}
+
 func (s *Session) unsubscribe(re uint32, topic string) {
 	if w := s.findWildcard(topic); w != nil {
+		s.takeBack(w.re)
 		w.end(re, nil)
 		return
 	}
@@ -120,20 +126,41 @@ func (s *Session) unsubscribe(re uint32, topic string) {
 		s.say(re, Failed{Err: millrace.Errorf(millrace.ReasonNotFound, "the session is not subscribed to %.255q", topic)})
 	case sub.wildcard != nil: // a cursor that lacks it but has the pattern would bring it back, from its birth
 		s.say(re, Failed{Err: millrace.Errorf(millrace.ReasonConflict, "%s is held for %s: subscribe to it, or unsubscribe from the pattern", topic, sub.wildcard.name())})
+	case s.covering(topic) != nil: // likewise
+		sub.goOver()
+		s.say(re, sub.subscribed())
 	default:
+		s.takeBack(sub.re)
 		s.drop(sub)
 		s.say(re, Unsubscribed{Topic: topic})
 	}
 }
 
-// lose ends a subscription that can't go on.
+// takeBack answers a subscribe that is unsubscribed from before it was answered.
+func (s *Session) takeBack(re uint32) {
+	if re != 0 {
+		s.say(re, Failed{Err: millrace.Errorf(millrace.ReasonCanceled, "it was unsubscribed from before it held")})
+	}
+}
+
+// lose ends a subscription that can't go on. Patterns that count the topic as theirs end before: a cursor that has such a
+// pattern but lacks the topic would bring it back, from its birth.
 func (s *Session) lose(sub *subscription, err *millrace.Error) {
+	s.endHolders(sub, err)
+	s.drop(sub)
+	s.say(sub.re, Unsubscribed{Topic: sub.topic(), Err: err})
+}
+
+// yield ends a subscription that can't be with its rate, which is told for each topic, under a pattern too. A pattern
+// without a rate has the topic then.
+func (s *Session) yield(sub *subscription, err *millrace.Error) {
 	w := sub.wildcard
 	s.drop(sub)
 	s.say(sub.re, Unsubscribed{Topic: sub.topic(), Err: err})
 	if w != nil {
 		w.confirm()
 	}
+	s.takeAfter(sub.topic())
 }
 
 // drop takes a subscription out of wherever it is.

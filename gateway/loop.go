@@ -134,9 +134,16 @@ func (l *loop) audience(name string) (*audience, *millrace.Error) {
 
 // dismiss lets go of an audience that nobody is in.
 func (l *loop) dismiss(a *audience) {
-	delete(l.audiences, a.topic.Name())
-	a.topic.Unwatch(a)
+	l.hide(a)
 	l.release(a.topic)
+}
+
+// hide lets nobody find an audience any more. Those who are in it stay.
+func (l *loop) hide(a *audience) {
+	if name := a.topic.Name(); l.audiences[name] == a {
+		delete(l.audiences, name)
+	}
+	a.topic.Unwatch(a)
 }
 
 // release gives a source back.

@@ -101,7 +101,7 @@ func (sub *subscription) advance() {
 		a.wait(sub)
 		return
 	case a.class == millrace.ClassLog && sub.rate() > 0:
-		s.lose(sub, millrace.Errorf(millrace.ReasonUnsupported, "%s is of class log, which is delivered whole, at no rate", sub.topic()))
+		s.yield(sub, millrace.Errorf(millrace.ReasonUnsupported, "%s is of class log, which is delivered whole, at no rate", sub.topic()))
 		return
 	}
 	if !sub.attached {

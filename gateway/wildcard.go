@@ -15,7 +15,7 @@ type wildcard struct {
 	circle  *circle
 	want    Subscribe
 
-	index     int  // in the circle
+	index     int  // in the circle; outside if it is in none
 	next      int  // of the pattern's topics
 	there     int  // so many topics there were when it was first seen that these are all; -1 until then
 	unsettled int  // of those, that have yet to be attached
@@ -91,6 +91,12 @@ func (s *Session) mayFollow(p millrace.Pattern) bool {
 	})
 }
 
+// tooMany reports whether the pattern matched more than a session may have. More is then not told of, so that the wildcard
+// can't go on, however few of the topics the session holds.
+func (w *wildcard) tooMany(topics []string) bool {
+	return len(topics) > w.session.gateway.config.MaxTopics
+}
+
 // step takes topics on that the pattern matched, so many at most. It returns how many, and whether that is all that there
 // is to do.
 func (w *wildcard) step(most int) (took int, done bool) {
@@ -108,6 +114,10 @@ func (w *wildcard) step(most int) (took int, done bool) {
 		if !w.take(topics[w.next], w.resumed() || w.there >= 0) {
 			return took, true
 		}
+	}
+	if w.tooMany(topics) {
+		w.end(w.re, w.session.full())
+		return took, true
 	}
 	if attached && w.there < 0 {
 		w.there = len(topics)
@@ -178,22 +188,31 @@ func (sub *subscription) setFree(start millrace.Start) {
 	w.confirm()
 }
 
+// goOver holds a topic, with the options that it has, for another pattern of the session that covers it, if there is one.
+func (sub *subscription) goOver() {
+	sub.unsettle()
+	sub.wildcard = sub.session.covering(sub.topic())
+}
+
 // end ends the wildcard. Its topics go over to another pattern that covers them; or else, if the peer asked for it, they
-// end, and with an error they stay, each for itself.
+// end, and with an error they stay, each for itself. It is in the cursor until its end is told: a peer that is cut off before
+// that resumes it.
 func (w *wildcard) end(re uint32, err *millrace.Error) {
 	s := w.session
 	w.over = true
 	subs := slices.DeleteFunc(slices.Clone(s.subs), func(sub *subscription) bool { return sub.wildcard != w })
 	for _, sub := range subs {
-		sub.unsettle()
-		sub.wildcard = s.covering(sub.topic())
-		if sub.wildcard != nil && (sub.attached || !sub.born) {
-			s.say(0, sub.subscribed())
+		sub.goOver()
+		if sub.wildcard == nil || sub.born && !sub.attached {
+			continue
+		}
+		if s.say(0, sub.subscribed()); s.ending {
+			return // by what was said: the session is in nothing any more
 		}
 	}
 	s.dropWildcard(w)
 	for _, sub := range subs {
-		if sub.wildcard == nil && err == nil && !s.ending {
+		if sub.wildcard == nil && err == nil {
 			s.drop(sub)
 		}
 	}
@@ -225,7 +244,41 @@ func (s *Session) covering(topic string) *wildcard {
 	return nil
 }
 
-// dropWildcard takes a wildcard out of wherever it is. Its topics stay.
+// endHolders ends, with an error, the session's wildcards for which a topic is held, or would be if the session did not have
+// it for itself.
+func (s *Session) endHolders(sub *subscription, err *millrace.Error) {
+	var holders []*wildcard
+	for _, w := range s.wildcards {
+		if w == sub.wildcard || w.pattern().Matches(sub.topic()) && (w.resumed() || w.passed(sub.topic()) >= 0) {
+			w.over = true // before any of them ends, so that none goes over to another
+			holders = append(holders, w)
+		}
+	}
+	for _, w := range holders {
+		w.end(w.re, err)
+	}
+}
+
+// takeAfter holds a topic for a wildcard that passed it by while the session had it with a rate.
+func (s *Session) takeAfter(topic string) {
+	for _, w := range s.wildcards {
+		if w.over || w.want.MaxRate > 0 {
+			continue
+		}
+		if i := w.passed(topic); i >= 0 {
+			w.take(topic, w.resumed() || w.there >= 0 && i >= w.there)
+			return
+		}
+	}
+}
+
+// passed returns which of the topics one is that the pattern matched and the wildcard has looked at, -1 if it is none.
+func (w *wildcard) passed(topic string) int {
+	topics, _, _ := w.circle.pattern.Look()
+	return slices.Index(topics[:w.next], topic)
+}
+
+// dropWildcard takes a wildcard out of wherever it still is. Its topics stay.
 func (s *Session) dropWildcard(w *wildcard) {
 	w.over = true
 	s.wildcards = slices.DeleteFunc(s.wildcards, func(o *wildcard) bool { return o == w })
@@ -305,6 +358,9 @@ func (c *circle) look() sight {
 	return sight{topics: len(topics), attached: attached, refused: refused}
 }
 
+// outside is the index of a wildcard that is in no circle.
+const outside = -1
+
 func (c *circle) join(w *wildcard) {
 	w.index = len(c.members)
 	c.members = append(c.members, w)
@@ -313,6 +369,9 @@ func (c *circle) join(w *wildcard) {
 
 // leave takes a member out, and lets go of a circle that nobody is in.
 func (c *circle) leave(w *wildcard) {
+	if w.index == outside {
+		return
+	}
 	last := len(c.members) - 1
 	move := func(from, to int) {
 		c.members[to] = c.members[from]
@@ -326,6 +385,7 @@ func (c *circle) leave(w *wildcard) {
 	}
 	move(last, at)
 	c.members[last] = nil
+	w.index = outside
 	c.members = c.members[:last]
 	if last == 0 {
 		delete(c.loop.circles, c.pattern.Name())

@@ -22,8 +22,12 @@ func held(p *gatewaytest.Peer) map[string]string {
 		case *gateway.Unsubscribed:
 			delete(topics, f.Topic)
 			for topic, pattern := range topics {
-				if pattern == f.Topic && f.Err == nil {
+				switch {
+				case pattern != f.Topic:
+				case f.Err == nil:
 					delete(topics, topic)
+				default:
+					topics[topic] = ""
 				}
 			}
 		}
@@ -191,6 +195,51 @@ func TestAPatternThatCoversTooMuchEndsAndLeavesWhatItMatched(t *testing.T) {
 	})
 }
 
+// docs/delivery.md 5.3
+func TestAPatternThatMatchedTooMuchEndsThoughTheSessionHoldsLess(t *testing.T) {
+	wires(t, gateway.Config{MaxTopics: 4}, func(h *house, w *gateway.Wire) {
+		o := open("**")
+		o.Topics[0].MaxRate = 10 // which keeps out the topics of class log
+		p := h.connect(h.seat(w), o)
+		h.settle()
+		h.broker.Set(prices, "k", "1")
+		for i := range 4 {
+			h.broker.Put(fmt.Sprint("log:", i), "1")
+			h.settle()
+		}
+		h.broker.Set("latest:born", "k", "1")
+		h.settle()
+		h.holds(p, prices+":")
+		told := gatewaytest.Frames[gateway.Unsubscribed](p)
+		i := slices.IndexFunc(told, func(f gateway.Unsubscribed) bool { return f.Topic == "**" })
+		if i < 0 || told[i].Err == nil || told[i].Err.Reason != millrace.ReasonTooManyTopics {
+			h.Errorf("told %+v", told)
+		}
+		h.broker.Set(prices, "k", "2")
+		h.settle()
+		h.elapse(time.Second)
+		p.CheckHead(h, prices)
+	})
+}
+
+func TestAPatternThatMatchedTooMuchIsAskedForAnewOnceNobodyHoldsIt(t *testing.T) {
+	wires(t, gateway.Config{MaxTopics: 4}, func(h *house, w *gateway.Wire) {
+		p := h.join(w, "chat:*")
+		h.settle()
+		for i := range 6 {
+			h.broker.Put(fmt.Sprint("chat:", i), "1")
+			h.settle()
+		}
+		h.holds(p, "chat:0: chat:1: chat:2:")
+		for i := range 4 {
+			h.broker.Forget(fmt.Sprint("chat:", i))
+		}
+		q := h.join(w, "chat:*")
+		h.settle()
+		h.holds(q, "chat:*: chat:4:chat:* chat:5:chat:*")
+	})
+}
+
 func TestUnsubscribingAPatternEndsWhatIsHeldForIt(t *testing.T) {
 	wires(t, gateway.Config{}, func(h *house, w *gateway.Wire) {
 		p := h.join(w, "chat:own", "chat:*", "chat:**")
@@ -274,7 +323,7 @@ func TestAPatternThatTheBrokerRefusesIsToldAndItsTopicsStay(t *testing.T) {
 		h.settle()
 		h.broker.Deny("chat:*", millrace.Errorf(millrace.ReasonForbidden, "no patterns"))
 		h.settle()
-		h.holds(p, "chat:1:chat:*")
+		h.holds(p, "chat:1:")
 		h.broker.Put("chat:1", "2")
 		h.settle()
 		p.CheckHead(h, "chat:1")

@@ -333,3 +333,17 @@ func (l *loop) resume() (time.Duration, bool) {
 	}
 	return l.agenda[0].wish.due - now, true
 }
+
+// releaseAll queues the subscriptions to one topic, though their rate does not allow another event yet.
+func (l *loop) releaseAll(a *audience) {
+	var subs []*subscription
+	for _, sub := range l.agenda {
+		if sub.audience == a {
+			subs = append(subs, sub)
+		}
+	}
+	for _, sub := range subs {
+		heap.Remove(&l.agenda, sub.index)
+		l.queue(sub)
+	}
+}

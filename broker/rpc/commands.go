@@ -72,7 +72,7 @@ func (l *link) give(m *millracev1.SessionCommand) (*owed, error) {
 	c.owed[m.Id] = o
 	l.writer.orders.ask(func() {
 		if c.send(m.Id, o) {
-			l.writer.out.update(&millracev1.Update{Kind: &millracev1.Update_SessionCommand{SessionCommand: m}})
+			l.writer.out.Update(&millracev1.Update{Kind: &millracev1.Update_SessionCommand{SessionCommand: m}})
 		}
 	})
 	return o, nil

@@ -10,6 +10,7 @@ import (
 	"google.golang.org/grpc"
 
 	"github.com/millrace-dev/millrace"
+	"github.com/millrace-dev/millrace/broker/rpc/internal/message"
 	"github.com/millrace-dev/millrace/proto/wire"
 )
 
@@ -61,14 +62,14 @@ func (g *guarded) RecvMsg(m any) error { return g.server.receive(m, g.ServerStre
 
 // receive reads a message. An error is io.EOF or a *millrace.Error.
 func (s *Server) receive(m any, read func(any) error) error {
-	in := incoming{message: m, limit: s.config.MaxMessageBytes}
+	in := message.Incoming{Message: m, Limit: s.config.MaxMessageBytes}
 	switch err := read(&in); {
 	case errors.Is(err, io.EOF):
 		return io.EOF
 	case err != nil:
 		return wire.ParseStatus(err)
-	case in.refusal != nil:
-		return in.refusal
+	case in.Refusal != nil:
+		return in.Refusal
 	}
 	return nil
 }

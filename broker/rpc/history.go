@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"github.com/millrace-dev/millrace"
+	"github.com/millrace-dev/millrace/broker/rpc/internal/message"
 	millracev1 "github.com/millrace-dev/millrace/proto/millrace/v1"
 	"github.com/millrace-dev/millrace/proto/wire"
 )
@@ -23,12 +24,12 @@ func (s *service) History(ctx context.Context, m *millracev1.HistoryRequest) (*m
 	response := wire.PageHead(page)
 	size := 0
 	for _, e := range page.Events {
-		size += elementSize(e)
+		size += message.Size(e)
 	}
 	// The events are there as bytes, and bytes that a message does not know are marshalled as they are.
 	elements := make([]byte, 0, size)
 	for _, e := range page.Events {
-		elements = append(elements, envelope(e)...)
+		elements = append(elements, message.Envelope(e)...)
 		elements = append(elements, e.Data...)
 	}
 	response.ProtoReflect().SetUnknown(elements)

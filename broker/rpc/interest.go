@@ -114,7 +114,7 @@ func (w *writer) match(alias uint32, u *millrace.Update) {
 		if u.Class != millrace.ClassEphemeral {
 			m.Position = wire.Position(u.Position)
 		}
-		w.out.update(&millracev1.Update{Alias: alias, Kind: &millracev1.Update_Matched{Matched: m}})
+		w.out.Update(&millracev1.Update{Alias: alias, Kind: &millracev1.Update_Matched{Matched: m}})
 		return
 	}
 	if _, taken := w.aliases[u.Topic]; taken {
@@ -176,14 +176,14 @@ func (w *writer) forget(alias uint32) {
 func (w *writer) refused(alias uint32, err *millrace.Error) {
 	if one := w.topics[alias]; !one.told {
 		m := &millracev1.Attached{Topic: one.topic, Class: wire.Class(w.call.server.broker.Rule(one.topic).Class), PatternAlias: one.by}
-		w.out.update(&millracev1.Update{Alias: alias, Kind: &millracev1.Update_Attached{Attached: m}})
+		w.out.Update(&millracev1.Update{Alias: alias, Kind: &millracev1.Update_Attached{Attached: m}})
 	}
 	w.forget(alias)
 	w.refuse(alias, err)
 }
 
 func (w *writer) refuse(alias uint32, err *millrace.Error) {
-	w.out.update(&millracev1.Update{Alias: alias, Kind: &millracev1.Update_Refused{Refused: wire.Error(err)}})
+	w.out.Update(&millracev1.Update{Alias: alias, Kind: &millracev1.Update_Refused{Refused: wire.Error(err)}})
 }
 
 // recheck ends the subscriptions that the peer's newest grant does not cover.

@@ -172,7 +172,7 @@ func (l *link) greet(hello *millracev1.Hello) (func(), error) {
 		config := &l.call.server.config
 		w := l.writer
 		w.limited, w.credit = hello.GetCreditBytes() > 0, clampCredit(hello.GetCreditBytes())
-		w.out.update(&millracev1.Update{Kind: &millracev1.Update_Welcome{Welcome: &millracev1.Welcome{
+		w.out.Update(&millracev1.Update{Kind: &millracev1.Update_Welcome{Welcome: &millracev1.Welcome{
 			Version:         linkVersion,
 			Session:         l.session,
 			Broker:          config.Broker,

@@ -23,6 +23,7 @@ import (
 	"google.golang.org/grpc/reflection"
 
 	"github.com/millrace-dev/millrace/broker"
+	"github.com/millrace-dev/millrace/broker/rpc/internal/message"
 	millracev1 "github.com/millrace-dev/millrace/proto/millrace/v1"
 )
 
@@ -43,7 +44,7 @@ type Server struct {
 	grpc    *grpc.Server
 	health  *health.Server
 	started time.Time
-	buffers buffers
+	buffers message.Buffers
 
 	work sync.WaitGroup // the goroutines of open streams
 
@@ -78,7 +79,7 @@ func New(config Config, b *broker.Broker) (*Server, error) {
 	}
 	c := &s.config
 	s.grpc = grpc.NewServer(
-		grpc.ForceServerCodecV2(newCodec()),
+		grpc.ForceServerCodecV2(message.NewCodec()),
 		grpc.MaxRecvMsgSize(readAhead*c.MaxMessageBytes),
 		grpc.MaxConcurrentStreams(uint32(c.MaxStreams)),
 		grpc.MaxHeaderListSize(maxHeaderBytes),

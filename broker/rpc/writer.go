@@ -7,6 +7,7 @@ import (
 
 	"github.com/millrace-dev/millrace"
 	"github.com/millrace-dev/millrace/broker"
+	"github.com/millrace-dev/millrace/broker/rpc/internal/message"
 	millracev1 "github.com/millrace-dev/millrace/proto/millrace/v1"
 	"github.com/millrace-dev/millrace/proto/wire"
 )
@@ -33,7 +34,7 @@ type writer struct {
 	limited  bool                // the peer gives credit
 	credit   int64               // bytes of events that may be sent; a single event may overdraw it
 	silent   bool                // the peer says nothing more, and what it published is answered
-	out      composer            // the next message
+	out      message.Composer    // the next message
 	afterOut []func()            // to be called once it is sent
 }
 
@@ -45,7 +46,7 @@ func newWriter(c *call, session string) *writer {
 		session: session,
 		topics:  map[uint32]interest{},
 		aliases: map[string]uint32{},
-		out:     composer{buffers: &c.server.buffers},
+		out:     message.NewComposer(&c.server.buffers),
 	}
 }
 
@@ -53,17 +54,17 @@ func newWriter(c *call, session string) *writer {
 func (w *writer) write() {
 	defer w.feed.Close()
 	defer w.orders.close()
-	defer w.out.drop()
+	defer w.out.Drop()
 	for w.call.ctx.Err() == nil {
 		orders, awake := w.orders.take()
 		for _, order := range orders {
 			order()
-			if w.out.bytes >= w.call.server.config.BatchBytes && !w.flush() {
+			if w.out.Bytes() >= w.call.server.config.BatchBytes && !w.flush() {
 				return
 			}
 		}
 		w.fill()
-		if !w.out.empty() {
+		if !w.out.Empty() {
 			if !w.flush() {
 				return
 			}
@@ -89,8 +90,8 @@ func (w *writer) write() {
 
 // flush sends the message.
 func (w *writer) flush() bool {
-	w.call.queued.Store(int64(w.out.bytes))
-	sent := w.call.send(w.out.take())
+	w.call.queued.Store(int64(w.out.Bytes()))
+	sent := w.call.send(w.out.Take())
 	w.call.queued.Store(0)
 	w.settle()
 	return sent
@@ -108,7 +109,7 @@ func (w *writer) settle() {
 // fill puts what is held into the message, as far as its bounds and the peer's credit go.
 func (w *writer) fill() {
 	c := &w.call.server.config
-	for len(w.held) > 0 && w.out.bytes < c.BatchBytes && w.out.events < c.BatchEvents {
+	for len(w.held) > 0 && w.out.Bytes() < c.BatchBytes && w.out.Events() < c.BatchEvents {
 		u := &w.held[0]
 		alias, ok := w.aliases[about(u)]
 		if ok && !w.tell(alias, u) {
@@ -136,13 +137,13 @@ func (w *writer) tell(alias uint32, u *millrace.Update) bool {
 	case millrace.UpdateEvents:
 		return w.tellEvents(alias, u)
 	case millrace.UpdateAttached:
-		w.out.update(&millracev1.Update{Alias: alias, Kind: &millracev1.Update_Attached{Attached: w.attached(alias, u)}})
+		w.out.Update(&millracev1.Update{Alias: alias, Kind: &millracev1.Update_Attached{Attached: w.attached(alias, u)}})
 	case millrace.UpdateGap:
-		w.out.update(&millracev1.Update{Alias: alias, Kind: &millracev1.Update_Gap{Gap: wire.Gap(u.Gap)}})
+		w.out.Update(&millracev1.Update{Alias: alias, Kind: &millracev1.Update_Gap{Gap: wire.Gap(u.Gap)}})
 	case millrace.UpdateAdvanced:
 		w.advanced(alias, u.Position, u.Conflated)
 	case millrace.UpdateDetached:
-		w.out.update(&millracev1.Update{Alias: alias, Kind: &millracev1.Update_Detached{Detached: &millracev1.Detached{}}})
+		w.out.Update(&millracev1.Update{Alias: alias, Kind: &millracev1.Update_Detached{Detached: &millracev1.Detached{}}})
 	case millrace.UpdateMatched:
 		w.match(alias, u)
 	case millrace.UpdateRefused:
@@ -152,7 +153,7 @@ func (w *writer) tell(alias uint32, u *millrace.Update) bool {
 }
 
 func (w *writer) advanced(alias uint32, to millrace.Position, conflated uint64) {
-	w.out.update(&millracev1.Update{Alias: alias, Kind: &millracev1.Update_Advanced{Advanced: &millracev1.Advanced{
+	w.out.Update(&millracev1.Update{Alias: alias, Kind: &millracev1.Update_Advanced{Advanced: &millracev1.Advanced{
 		Position:  wire.Position(to),
 		Conflated: conflated,
 	}}})
@@ -172,12 +173,12 @@ func (w *writer) tellEvents(alias uint32, u *millrace.Update) bool {
 	}
 	c := &w.call.server.config
 	n, bytes := 0, 0
-	for n < len(u.Events) && w.out.events+n < c.BatchEvents && w.out.bytes+bytes < c.BatchBytes {
+	for n < len(u.Events) && w.out.Events()+n < c.BatchEvents && w.out.Bytes()+bytes < c.BatchBytes {
 		e := u.Events[n]
 		if w.withheld(e) || w.limited && w.credit-int64(bytes) <= 0 {
 			break
 		}
-		bytes += elementSize(e)
+		bytes += message.Size(e)
 		n++
 	}
 	if n == 0 {
@@ -186,7 +187,7 @@ func (w *writer) tellEvents(alias uint32, u *millrace.Update) bool {
 	if w.limited {
 		w.credit -= int64(bytes)
 	}
-	w.out.batch(alias, u.Events[:n])
+	w.out.Batch(alias, u.Events[:n])
 	u.Events = u.Events[n:]
 	return true
 }
@@ -199,13 +200,13 @@ func (w *writer) withheld(e *millrace.Event) bool {
 // answer replies to a command, if a reply is wanted.
 func (w *writer) answer(r *millracev1.Reply) {
 	if r.GetId() != 0 {
-		w.out.update(&millracev1.Update{Kind: &millracev1.Update_Reply{Reply: r}})
+		w.out.Update(&millracev1.Update{Kind: &millracev1.Update_Reply{Reply: r}})
 	}
 }
 
 // goaway tells the peer to go on elsewhere.
 func (w *writer) goaway() {
-	w.out.update(&millracev1.Update{Kind: &millracev1.Update_Goaway{Goaway: w.call.farewell()}})
+	w.out.Update(&millracev1.Update{Kind: &millracev1.Update_Goaway{Goaway: w.call.farewell()}})
 }
 
 // orders is what other goroutines ask of a stream's writer. Asking wakes it.

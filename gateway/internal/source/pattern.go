@@ -12,7 +12,7 @@ type Pattern struct {
 	interest
 
 	// Static.
-	most int // topics that are kept: one more than a session may have, which is as good as any number
+	most int // topics that are kept: one more than a session may have. With so many the pattern is over for every session
 
 	mu       sync.Mutex
 	attached bool // the upstream is there: topics has all that there are
@@ -32,7 +32,7 @@ func (p *Pattern) apply(u *millrace.Update) {
 	defer p.mu.Unlock()
 	switch u.Kind {
 	case millrace.UpdateMatched:
-		if p.known[u.Topic] || len(p.topics) == p.most {
+		if p.known[u.Topic] || len(p.topics) == p.most { // whoever follows the pattern learns that it is over
 			return
 		}
 		p.known[u.Topic] = true
@@ -59,10 +59,10 @@ func (p *Pattern) Look() (topics []string, attached bool, refused *millrace.Erro
 	return p.topics, p.attached, p.refused
 }
 
-// over implements source.
+// over implements source. A full list has topics that the upstream perhaps let go of meanwhile.
 func (p *Pattern) over() bool {
-	_, _, refused := p.Look()
-	return refused != nil
+	topics, _, refused := p.Look()
+	return refused != nil || len(topics) == p.most
 }
 
 // Watch gives the watcher a turn whenever there is something new.

@@ -42,7 +42,7 @@ type Source interface {
 	// apply takes an update from upstream.
 	apply(u *millrace.Update)
 
-	// over reports whether the upstream refused it.
+	// over reports whether the upstream refused it, or it can't go on for another reason.
 	over() bool
 
 	held() *interest
