@@ -1,6 +1,8 @@
 package memlog
 
 import (
+	"cmp"
+
 	"github.com/millrace-dev/millrace"
 )
 
@@ -16,6 +18,9 @@ func (t *topic) read(r millrace.Range) (millrace.Page, error) {
 	}
 	return t.readForward(r), nil
 }
+
+// pageEvents is how many events there is room for on a page of which only the bytes are bounded.
+const pageEvents = 256
 
 // readForward returns the page after r.Start.
 func (t *topic) readForward(r millrace.Range) millrace.Page {
@@ -40,6 +45,9 @@ func (t *topic) readForward(r millrace.Range) millrace.Page {
 	}
 	if r.Start.Kind != millrace.StartAfter {
 		page.Next = t.place(from)
+	}
+	if n := min(s.slots()-from, cmp.Or(r.Limit, pageEvents)); n > 0 {
+		page.Events = make([]*millrace.Event, 0, n)
 	}
 	bytes := 0
 	for ; from < s.slots(); from++ {
