@@ -39,12 +39,27 @@ func Resume(c millrace.Cursor, wish millrace.Option) SubscribeAll {
 		if j >= 0 {
 			topics[i].Pattern = patterns[j].Topic
 		}
-		if j >= 0 && !ok {
+		switch {
+		case ok:
+		case j >= 0:
 			own = options[patterns[j].Topic]
+		default:
+			own = ofPattern(options, topics[i].Topic)
 		}
 		topics[i].wish(own)
 	}
 	return append(patterns, topics...)
+}
+
+// ofPattern returns the option of a pattern that covers a topic, for a part of a cursor that has the topic and not the pattern.
+// The cursor of a session has options of its own for topics that several patterns cover, unless these agree.
+func ofPattern(options map[string]millrace.Option, topic string) millrace.Option {
+	for name, o := range options {
+		if millrace.Pattern(name).Matches(topic) {
+			return o
+		}
+	}
+	return millrace.Option{}
 }
 
 // wish gives a subscription the filter and rate of an option.
@@ -85,7 +100,8 @@ func (o Opening) resume(cursor millrace.Cursor) SubscribeAll {
 		wish = millrace.Option{}
 	}
 	for _, own := range o.Topics {
-		if own.wishes() {
+		named := slices.ContainsFunc(cursor.Pieces, func(p millrace.Piece) bool { return p.Topic == own.Topic })
+		if named && own.wishes() {
 			cursor.Options = append(cursor.Options, own.option())
 		}
 	}

@@ -260,7 +260,7 @@ func TestAStateInPagesIsWholeWhereAKeyWasLetGoOfBefore(t *testing.T) {
 		for _, k := range texts(0, 10) {
 			h.broker.Set(prices, k, k)
 		}
-		h.broker.Forget(prices, "7")
+		h.broker.LetGo(prices, "7")
 		p := h.join(w, prices)
 		h.settle()
 		p.CheckHead(h, prices)

@@ -108,9 +108,9 @@ func (b *Broker) Trim(topic string, keep int) {
 	b.log(topic).trim(keep)
 }
 
-// Forget lets go of a key of a topic of class latest, as a log does of a tombstone for want of room. Those who read the state
+// LetGo lets go of a key of a topic of class latest, as a log does of a tombstone for want of room. Those who read the state
 // from then on are not owed it, nor do the books of a peer ask for it.
-func (b *Broker) Forget(topic, key string) {
+func (b *Broker) LetGo(topic, key string) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.log(topic).forget(key)
