@@ -161,6 +161,9 @@ func (b *Broker) fault(tied []millrace.Publish, allow func(*millrace.Event) *mil
 		if e.Topic != topic {
 			return millrace.Errorf(millrace.ReasonBadRequest, "events of topics %q and %q can't be stored as one", topic, e.Topic)
 		}
+		if (e.ID == "") != (tied[0].Event.ID == "") {
+			return millrace.Errorf(millrace.ReasonEventInvalid, "of the events that are published as one some have an id and some have none: a retry could not be told")
+		}
 		if err := allow(e); err != nil {
 			return err
 		}

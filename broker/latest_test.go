@@ -156,7 +156,7 @@ func TestAStateInPagesIsWholeWhereSomethingWasLetGoOfBefore(t *testing.T) {
 	sameEvents(t, a.events, state)
 }
 
-func TestAStateOfNothingIsPassedOver(t *testing.T) {
+func TestAStateThatIsGoneIsToldAsAGap(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBroker(t, broker.Config{}, newLog(t, broker.Rule{Class: millrace.ClassLatest, MaxAge: time.Minute}))
 		state := fillKeys(t, b, "a", 5, 5)
@@ -164,8 +164,8 @@ func TestAStateOfNothingIsPassedOver(t *testing.T) {
 		l := newLedger(t, b)
 		a := l.attach("a", millrace.After(millrace.Position{}))
 		l.reach("a", state[4].Position)
-		if len(a.events) > 0 || a.passed != 5 {
-			t.Fatalf("%d events, passed over %d", len(a.events), a.passed)
+		if len(a.events) > 0 || len(a.gaps) != 1 || a.gaps[0].Until != state[4].Position {
+			t.Fatalf("%d events, gaps %v", len(a.events), a.gaps)
 		}
 		l.feed.Close()
 	})

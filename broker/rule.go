@@ -27,8 +27,16 @@ type Rule struct {
 // marksPerEvent says how many more marks than events a topic keeps.
 const marksPerEvent = 8
 
+// leastStateMarks is how many marks class latest keeps at least: however few its keys are, their offsets run on.
+const leastStateMarks = 8192
+
 // MaxMarks returns how many marks are kept for a topic, so that old positions can be checked: eight for each event.
-func (r *Rule) MaxMarks() int { return marksPerEvent * r.MaxEvents }
+func (r *Rule) MaxMarks() int {
+	if r.Class == millrace.ClassLatest {
+		return max(marksPerEvent*r.MaxEvents, leastStateMarks)
+	}
+	return marksPerEvent * r.MaxEvents
+}
 
 // WithDefaults returns the rule with its zero fields filled.
 func (r Rule) WithDefaults() Rule {

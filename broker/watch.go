@@ -155,15 +155,15 @@ func (w *watch) take(n int) survey {
 // tellMatches hands out the topics that a pattern covers.
 func (s *subscription) tellMatches(b *batch) {
 	v := s.watch.take(turnEvents)
-	if v.refused {
-		b.add(millrace.Update{Kind: millrace.UpdateRefused, Topic: s.topic, Err: v.failure})
-		s.feed.drop(s)
-		return
-	}
 	for _, m := range v.matches {
 		b.add(millrace.Update{
 			Kind: millrace.UpdateMatched, Topic: m.topic, Pattern: s.topic, Position: m.head, Class: s.feed.broker.log.Rule(m.topic).Class,
 		})
+	}
+	if v.refused && !v.more {
+		b.add(millrace.Update{Kind: millrace.UpdateRefused, Topic: s.topic, Err: v.failure})
+		s.feed.drop(s)
+		return
 	}
 	s.lose(b, millrace.Position{}, v.failure)
 	if v.whole && !s.attached {

@@ -134,8 +134,54 @@ func (b bench) tombstones() {
 	if page.Gap != nil {
 		b.Fatalf("a reader of the tombstone has a gap: %v", page.Gap)
 	}
-	if page = b.after(l, "a", millrace.Position{}); page.Gap != nil {
+	page = b.after(l, "a", millrace.Position{}) // of who was there before the topic was born
+	b.gap(page.Gap, millrace.Gap{Topic: "a", Until: again.Before(), Cause: millrace.CauseTrimmed})
+	b.stands(page, []*millrace.Event{again, fresh}, fresh.Position)
+	if page = b.read(l, "a", millrace.Range{}); page.Gap != nil {
 		b.Fatalf("a state that begins has a gap: %v", page.Gap)
+	}
+}
+
+func (b bench) oldKeys() {
+	rule := latest(50)
+	l := b.open(b.T, rule)
+	var keys []string
+	for i := range 49 {
+		keys = append(keys, "still"+strconv.Itoa(i))
+	}
+	want := b.set(l, keys...)
+	for range rule.MaxMarks() + 100 {
+		hot := Event("a", 1)
+		hot.Key = "hot"
+		if ack := b.append(l, millrace.Publish{Event: hot}); ack.Err != nil {
+			b.Fatal(ack.Err)
+		}
+		want = append(want[:49], hot)
+	}
+	for _, limit := range []int{1, 7, 49} {
+		var forward, backward []*millrace.Event
+		start := millrace.Start{}
+		for {
+			page := b.read(l, "a", millrace.Range{Start: start, Limit: limit})
+			if page.Gap != nil {
+				b.Fatalf("in pages of %d there is a gap: %v", limit, page.Gap)
+			}
+			forward, start = append(forward, page.Events...), page.Resume()
+			if !page.More {
+				break
+			}
+		}
+		b.same(forward, want)
+		start = millrace.Start{}
+		for {
+			page := b.read(l, "a", millrace.Range{Start: start, Limit: limit, Backward: true})
+			backward, start = append(backward, page.Events...), millrace.After(page.Next)
+			if !page.More {
+				break
+			}
+		}
+		slices.Reverse(backward)
+		b.same(backward, want)
 	}
 }
 

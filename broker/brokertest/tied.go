@@ -2,6 +2,7 @@ package brokertest
 
 import (
 	"slices"
+	"strconv"
 
 	"github.com/millrace-dev/millrace"
 	"github.com/millrace-dev/millrace/broker"
@@ -86,5 +87,53 @@ func (b bench) tiedTooLarge() {
 	page := b.read(l, "a", millrace.Range{Start: millrace.Start{Kind: millrace.StartEarliest}})
 	if len(page.Events) != 3 || page.Events[0].Position != acks[0].Position {
 		b.Fatalf("%d events are kept, from %s on; want those of the batch", len(page.Events), page.Events[0].Position)
+	}
+}
+
+func (b bench) tiedForgotten() {
+	l := b.open(b.T, broker.Rule{DedupIDs: 6})
+	batch := func() []millrace.Publish { return tie(named("a", "x", 1), named("a", "y", 2), named("a", "z", 3)) }
+	first := l.Append(b.Context(), batch())
+	for i := range 6 {
+		again := l.Append(b.Context(), batch())
+		for j, ack := range again {
+			if ack.Err != nil {
+				b.Fatalf("after %d other events, publish %d: %v", i, j, ack.Err)
+			}
+			if ack.Repeated != again[0].Repeated {
+				b.Fatalf("after %d other events some of the batch are repeated and some are not", i)
+			}
+		}
+		if again[0].Repeated != (i < 4) || again[0].Repeated && again[0].Position != first[0].Position {
+			b.Fatalf("after %d other events the batch is answered %+v", i, again[0])
+		}
+		if !again[0].Repeated {
+			return
+		}
+		if ack := b.append(l, millrace.Publish{Event: named("a", "other"+strconv.Itoa(i), 1)}); ack.Err != nil {
+			b.Fatal(ack.Err)
+		}
+	}
+	many := tie(named("b", "1", 1), named("b", "2", 1), named("b", "3", 1), named("b", "4", 1), named("b", "5", 1), named("b", "6", 1), named("b", "7", 1))
+	for _, ack := range l.Append(b.Context(), many) {
+		b.refused(ack.Err, millrace.ReasonTooLarge)
+	}
+}
+
+func (b bench) tiedEphemeral() {
+	l := b.open(b.T, broker.Rule{Class: millrace.ClassEphemeral})
+	r := newRecorder()
+	_, stop, err := l.Follow(b.Context(), "a", r)
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer stop()
+	refused := tie(Event("a", 1), Event("a", 2))
+	refused[1].Expect = &millrace.Position{}
+	for _, ack := range l.Append(b.Context(), append(refused, millrace.Publish{Event: Event("a", 3)}))[:2] {
+		b.refused(ack.Err, millrace.ReasonUnsupported)
+	}
+	if events := r.wait(b, 1); len(events) != 1 || string(events[0].Data) != "3" {
+		b.Fatalf("the follower was told of %d events, first %q", len(events), events[0].Data)
 	}
 }

@@ -42,18 +42,20 @@ func (l *Log) appendTo(name string, batch []millrace.Publish, acks []millrace.Ac
 		t = newTopic(name, l.rules.For(name))
 	}
 	now := l.now()
+	store := l.appendTied
 	if t.rule.Class == millrace.ClassEphemeral {
-		l.pass(s, t, batch, acks, now)
+		l.watchers.tell(t.name, millrace.Position{})
+		store = l.pass
 	} else {
 		l.settle(t.expire(now))
-		for i := 0; i < len(batch); {
-			j := i + 1
-			for j < len(batch) && batch[j].Tied {
-				j++
-			}
-			l.appendTied(s, t, batch[i:j], acks[i:j], now)
-			i = j
+	}
+	for i := 0; i < len(batch); {
+		j := i + 1
+		for j < len(batch) && batch[j].Tied {
+			j++
 		}
+		store(s, t, batch[i:j], acks[i:j], now)
+		i = j
 	}
 	if len(s.told) == 0 {
 		return
@@ -72,16 +74,18 @@ func refuse(acks []millrace.Ack, topic string, err *millrace.Error) {
 	}
 }
 
-// pass hands events of a topic of class ephemeral on to whoever follows it now.
-func (l *Log) pass(s *shard, t *topic, batch []millrace.Publish, acks []millrace.Ack, now int64) {
-	l.watchers.tell(t.name, millrace.Position{})
-	at := time.UnixMilli(now).UTC()
-	for i := range batch {
-		e := batch[i].Event
-		if batch[i].Expect != nil {
-			refuse(acks[i:i+1], t.name, millrace.Errorf(millrace.ReasonUnsupported, "topic %q is of class ephemeral, which has no positions to expect", t.name))
-			continue
+// pass hands events of a topic of class ephemeral on to whoever follows it now; those that are tied together, or none of
+// them.
+func (l *Log) pass(s *shard, t *topic, tied []millrace.Publish, acks []millrace.Ack, now int64) {
+	for i := range tied {
+		if tied[i].Expect != nil {
+			refuse(acks, t.name, millrace.Errorf(millrace.ReasonUnsupported, "topic %q is of class ephemeral, which has no positions to expect", t.name))
+			return
 		}
+	}
+	at := time.UnixMilli(now).UTC()
+	for i := range tied {
+		e := tied[i].Event
 		e.Position, e.Prev, e.Time = millrace.Position{}, 0, at
 		acks[i] = millrace.Ack{Topic: t.name, Time: at}
 		s.told = append(s.told, e)

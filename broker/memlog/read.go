@@ -79,8 +79,8 @@ func (t *topic) stateLost() uint64 {
 	return t.shelf.lost()
 }
 
-// gapAfter returns what a reader can't have, or nil. In class latest a state that begins at zero is whole, and so is the
-// rest of one that was begun when as much was lost as now.
+// gapAfter returns what a reader can't have, or nil. In class latest the rest of a state is whole that was begun when as much
+// was lost as now.
 func (t *topic) gapAfter(start millrace.Start) *millrace.Gap {
 	p, lost := start.After, t.shelf.lost()
 	gap := func(cause millrace.Cause) *millrace.Gap {
@@ -88,7 +88,7 @@ func (t *topic) gapAfter(start millrace.Start) *millrace.Gap {
 	}
 	switch {
 	case p.IsZero():
-		if lost > 0 && t.rule.Class == millrace.ClassLog {
+		if lost > start.Lost {
 			return gap(millrace.CauseTrimmed)
 		}
 	case !t.fits(p):

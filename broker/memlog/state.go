@@ -92,10 +92,11 @@ func (s *state) trim() {
 }
 
 func (s *state) expire(until int64) {
-	for i := 0; i < len(s.line) && s.line[i].time <= until; i++ {
-		if e := s.line[i].event; e != nil {
+	for len(s.line) > 0 && s.line[0].time <= until {
+		if e := s.line[0].event; e != nil {
 			s.drop(e)
 		}
+		s.line = s.line[1:] // or each call would go over what is gone
 	}
 	for s.graves.Len() > 0 && s.find(s.graves.At(0)) == nil {
 		s.graves.Pop()

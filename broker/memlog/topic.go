@@ -37,6 +37,7 @@ type ident struct{ principal, id string }
 type first struct {
 	position millrace.Position
 	at       int64 // Unix milliseconds
+	tied     bool  // it is remembered as long as the one before it
 }
 
 func newTopic(name string, rule *broker.Rule) *topic {
@@ -77,6 +78,8 @@ func (t *topic) repeats(tied []millrace.Publish, acks []millrace.Ack) (bool, *mi
 		}
 	}
 	switch {
+	case seen == 0 && len(tied) > t.rule.DedupIDs:
+		return false, millrace.Errorf(millrace.ReasonTooLarge, "%d events are published as one; the topic remembers %d ids", len(tied), t.rule.DedupIDs)
 	case seen == 0:
 		return false, twins(tied, t.name)
 	case seen < len(tied):
@@ -132,10 +135,13 @@ func (t *topic) store(p *millrace.Publish, mark uint64, now int64) (freed int64)
 		t.ids = map[ident]first{}
 	}
 	id := ident{p.Principal, e.ID}
-	t.ids[id] = first{position: e.Position, at: t.last}
+	t.ids[id] = first{position: e.Position, at: t.last, tied: p.Tied}
 	t.order.Push(id)
 	if t.order.Len() > t.rule.DedupIDs {
 		freed += t.forgetID()
+		for t.order.Len() > 0 && t.ids[t.order.At(0)].tied {
+			freed += t.forgetID()
+		}
 	}
 	return freed
 }
@@ -174,11 +180,20 @@ func (t *topic) charge() int64 {
 	return topicBytes + int64(len(t.name)) + markBytes*int64(t.marks.Len()-1)
 }
 
-// fits reports whether p is a place in this lineage, as far as marks are kept.
+// fits reports whether p is a place in this lineage, as far as marks are kept. The place right behind or before an event
+// that is kept is one, however old it is.
 func (t *topic) fits(p millrace.Position) bool {
 	if !t.born() || p.Offset > t.head.Offset {
 		return p == t.head
 	}
-	back := t.head.Offset - p.Offset
-	return back < uint64(t.marks.Len()) && t.marks.At(t.marks.Len()-1-int(back)) == p.Mark
+	if back := t.head.Offset - p.Offset; back < uint64(t.marks.Len()) {
+		return t.marks.At(t.marks.Len()-1-int(back)) == p.Mark
+	}
+	next := t.shelf.behind(p.Offset)
+	if next > 0 {
+		if e := t.shelf.at(next - 1); e != nil && e.Position == p {
+			return true
+		}
+	}
+	return next < t.shelf.slots() && t.shelf.at(next) != nil && t.shelf.at(next).Before() == p
 }

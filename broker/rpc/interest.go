@@ -11,6 +11,7 @@ type interest struct {
 	topic   string   // or the pattern
 	pattern *pattern // nil for a topic
 	by      uint32   // alias of the pattern that matched the topic; 0 if the peer named it
+	of      *pattern // that waits for the topic to be told; nil if none does
 	told    bool     // the peer knows which topic the alias stands for
 }
 
@@ -18,6 +19,8 @@ type interest struct {
 type pattern struct {
 	wanted   wanted
 	attached bool // what is matched from here on was born since
+	untold   int  // topics that there were, which the peer has yet to be told of
+	due      bool // the peer is to be told that the pattern is attached, once it was told of those
 }
 
 // wanted is a subscription that a peer asks for.
@@ -87,13 +90,20 @@ func (w *writer) add(alias uint32, one interest) {
 	w.subscriptions.Store(int64(len(w.topics)))
 }
 
-// attached makes the message of an update, and remembers what it means for a pattern.
+// attach tells that a subscription is attached. A pattern is once the peer knows its topics.
+func (w *writer) attach(alias uint32, u *millrace.Update) {
+	if p := w.topics[alias].pattern; p != nil {
+		p.attached, p.due = true, true
+		w.tellPattern(p)
+		return
+	}
+	w.out.Update(&millracev1.Update{Alias: alias, Kind: &millracev1.Update_Attached{Attached: w.attached(alias, u)}})
+	w.settled(alias)
+}
+
+// attached makes the message of an update.
 func (w *writer) attached(alias uint32, u *millrace.Update) *millracev1.Attached {
 	one := w.topics[alias]
-	if one.pattern != nil {
-		one.pattern.attached = true
-		return &millracev1.Attached{Topic: u.Topic, Pattern: true}
-	}
 	if !one.told {
 		one.told = true
 		w.topics[alias] = one
@@ -143,8 +153,38 @@ func (w *writer) match(alias uint32, u *millrace.Update) {
 		w.refused(alias, err) // what is held of it has no alias then, and is passed over
 		return
 	}
-	w.add(firstMatched+w.matched, interest{topic: u.Topic, by: by})
+	one := interest{topic: u.Topic, by: by}
+	if p := w.topics[alias].pattern; !p.attached {
+		one.of = p
+		p.untold++
+	}
+	w.add(firstMatched+w.matched, one)
 	w.matched++
+}
+
+// settled says that the peer was told of a topic, or that it will not be. The pattern that waited for it is attached with the
+// last of those that there were: a cursor that has the pattern and lacks one of them would have it from its birth.
+func (w *writer) settled(alias uint32) {
+	one := w.topics[alias]
+	p := one.of
+	if p == nil {
+		return
+	}
+	one.of = nil
+	w.topics[alias] = one
+	p.untold--
+	w.tellPattern(p)
+}
+
+// tellPattern tells that a pattern is attached, if that is due.
+func (w *writer) tellPattern(p *pattern) {
+	alias, held := w.aliases[p.wanted.Topic]
+	if !p.due || p.untold > 0 || !held {
+		return
+	}
+	p.due = false
+	m := &millracev1.Attached{Topic: p.wanted.Topic, Pattern: true}
+	w.out.Update(&millracev1.Update{Alias: alias, Kind: &millracev1.Update_Attached{Attached: m}})
 }
 
 // unsubscribe ends a subscription, if there is one. What was fetched for it is dropped, so that it can't be taken for that
@@ -155,6 +195,7 @@ func (w *writer) unsubscribe(alias uint32) {
 		return
 	}
 	w.feed.Unsubscribe(one.topic)
+	w.settled(alias)
 	w.forget(alias)
 	kept := w.held[:0]
 	for _, u := range w.held {
@@ -178,6 +219,7 @@ func (w *writer) refused(alias uint32, err *millrace.Error) {
 		m := &millracev1.Attached{Topic: one.topic, Class: wire.Class(w.call.server.broker.Rule(one.topic).Class), PatternAlias: one.by}
 		w.out.Update(&millracev1.Update{Alias: alias, Kind: &millracev1.Update_Attached{Attached: m}})
 	}
+	w.settled(alias)
 	w.forget(alias)
 	w.refuse(alias, err)
 }

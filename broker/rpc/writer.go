@@ -137,7 +137,7 @@ func (w *writer) tell(alias uint32, u *millrace.Update) bool {
 	case millrace.UpdateEvents:
 		return w.tellEvents(alias, u)
 	case millrace.UpdateAttached:
-		w.out.Update(&millracev1.Update{Alias: alias, Kind: &millracev1.Update_Attached{Attached: w.attached(alias, u)}})
+		w.attach(alias, u)
 	case millrace.UpdateGap:
 		w.out.Update(&millracev1.Update{Alias: alias, Kind: &millracev1.Update_Gap{Gap: wire.Gap(u.Gap)}})
 	case millrace.UpdateAdvanced:

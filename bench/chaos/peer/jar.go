@@ -15,11 +15,17 @@ type jar struct {
 	pieces    map[string]millrace.Piece
 }
 
-// newJar begins with the pieces of a cursor.
-func newJar(c millrace.Cursor) *jar {
+// newJar begins with the pieces of a cursor, or else with topics that were not told to hold yet: a cursor that lacks one
+// asks for it no more.
+func newJar(c millrace.Cursor, topics []string) *jar {
 	j := &jar{pieces: map[string]millrace.Piece{}}
 	for _, p := range c.Pieces {
 		j.put(p)
+	}
+	if len(c.Pieces) == 0 {
+		for _, topic := range topics {
+			j.put(millrace.Piece{Topic: topic})
+		}
 	}
 	return j
 }

@@ -18,7 +18,7 @@ import (
 
 // websocket is one WebSocket, whose cursor the peer puts together (protocol, section 4).
 func (s *Subscriber) websocket(ctx context.Context, c millrace.Cursor) (time.Duration, error) {
-	jar := newJar(c)
+	jar := newJar(c, s.topics)
 	conn, closed, err := dialWebSocket(ctx, pick(s.chance, s.world.WebSocket), s.query(), s.world.Token, s.small)
 	if err != nil {
 		s.refused(err)
@@ -69,12 +69,10 @@ func (s *Subscriber) websocket(ctx context.Context, c millrace.Cursor) (time.Dur
 
 // query is how the peer asks for what it wants.
 func (s *Subscriber) query() string {
-	q := url.Values{"heartbeats": {"1"}}
+	q := url.Values{"heartbeats": {"1"}, "topic": s.topics}
 	if s.cursor != "" {
-		q.Set("cursor", s.cursor)
-		return q.Encode()
+		q.Set("cursor", s.cursor) // its topics count, and where they have no position yet the others say where to begin
 	}
-	q["topic"] = s.topics
 	if s.choice.Filter != "" {
 		q.Set("filter", s.choice.Filter)
 	}
