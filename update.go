@@ -26,7 +26,7 @@ type Update struct {
 	Position  Position
 	Events    []*Event
 	Gap       *Gap
-	Conflated uint64 // in UpdateAdvanced: how many of the events passed over were left out as older ones of their key
+	Conflated uint64 // in UpdateAdvanced: how many of the events passed over were left out as older ones of their key, or of keys that are gone
 	Class     Class  // in UpdateAttached and UpdateMatched: the topic's
 	Pattern   string // in UpdateMatched
 	Err       *Error

@@ -141,6 +141,9 @@ func TestAPatternThatCoversTooMuchEnds(t *testing.T) {
 	delete(l.accounts, "a:*")
 	a = l.want(millrace.Subscription{Topic: "a:*"})
 	l.until(func() bool { return a.refused != nil })
+	if len(a.matched) != 3 {
+		t.Fatalf("of the three that were matched before the limit %d were told", len(a.matched))
+	}
 	l.quiet()
 }
 

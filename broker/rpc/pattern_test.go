@@ -115,6 +115,28 @@ func TestAStreamOfAPatternIsTheTopicsThatItCovers(t *testing.T) {
 	}
 }
 
+// A cursor that has the pattern and lacks a topic that there was would begin that topic from its birth.
+// Promise: docs/delivery.md 5.1, 5.2.
+func TestAPatternIsToldAsAttachedAfterTheTopicsThatThereWere(t *testing.T) {
+	f := serve(t, rpc.Config{})
+	const topics = 200
+	for i := range topics {
+		f.publish(fmt.Sprint("chat:", i), 2)
+	}
+	b := newBook(f.subscribe(f.client(), &millracev1.SubscribeRequest{Subscriptions: []*millracev1.Subscription{{Topic: "chat:*"}}}))
+	told := 0
+	b.until(func() bool {
+		if e := b.entries[1]; e != nil && e.attached {
+			return true
+		}
+		told = len(b.entries)
+		return false
+	})
+	if told != topics {
+		t.Errorf("the pattern was told as attached after %d of %d topics", told, topics)
+	}
+}
+
 // Promise: docs/delivery.md 5.4.
 func TestAnEphemeralTopicOfAPatternIsHeardFromWhereItIsAttached(t *testing.T) {
 	f := serve(t, rpc.Config{}, classes())

@@ -106,10 +106,8 @@ func (j *subscribeJob) check(t *settings.Table) error {
 	if _, err := millrace.ParseFilter(j.filter); err != nil {
 		faults = append(faults, fmt.Errorf("--filter: %w", err))
 	}
-	if j.cursor != "" {
-		if _, err := millrace.ParseCursor(j.cursor); err != nil {
-			faults = append(faults, fmt.Errorf("--cursor: %w", err))
-		}
+	if _, err := heldBy(j.cursor); err != nil {
+		faults = append(faults, fmt.Errorf("--cursor: %w", err))
 	}
 	return errors.Join(faults...)
 }
@@ -141,13 +139,29 @@ func (j *subscribeJob) run(ctx context.Context, args []string, std streams) erro
 	return j.print(ctx, sub, std.out)
 }
 
-// fresh returns the topics that the cursor does not have.
-func (j *subscribeJob) fresh(args []string) []string {
+// heldBy returns the topics that a cursor has. It is read piece by piece, since what subscribe prints has no bound.
+func heldBy(cursor string) (map[string]bool, error) {
 	held := map[string]bool{}
-	if cursor, err := millrace.ParseCursor(j.cursor); err == nil {
-		for _, p := range cursor.Pieces {
+	if cursor == "" {
+		return held, nil
+	}
+	for item := range strings.SplitSeq(cursor, ",") {
+		c, err := millrace.ParseCursor(item)
+		if err != nil {
+			return nil, err
+		}
+		for _, p := range c.Pieces {
 			held[p.Topic] = true
 		}
+	}
+	return held, nil
+}
+
+// fresh returns the topics that the cursor does not have.
+func (j *subscribeJob) fresh(args []string) []string {
+	held, err := heldBy(j.cursor)
+	if err != nil {
+		panic("subscribe: a cursor that was checked can't be read: " + err.Error())
 	}
 	var topics []string
 	for _, topic := range args {

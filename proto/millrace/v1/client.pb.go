@@ -1912,7 +1912,7 @@ type AdvancedFrame struct {
 	Topic string `protobuf:"bytes,1,opt,name=topic,proto3" json:"topic,omitempty"`
 	// Where the peer stands now.
 	Position *Position `protobuf:"bytes,2,opt,name=position,proto3" json:"position,omitempty"`
-	// In class latest: how many of the events passed over were older ones of their key.
+	// In class latest: how many of the events passed over were older ones of their key, or of keys that are gone.
 	Conflated     uint64 `protobuf:"varint,3,opt,name=conflated,proto3" json:"conflated,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

@@ -732,7 +732,7 @@ type Advanced struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Where the subscription stands now.
 	Position *Position `protobuf:"bytes,1,opt,name=position,proto3" json:"position,omitempty"`
-	// In class latest: how many of the events passed over were older ones of their key.
+	// In class latest: how many of the events passed over were older ones of their key, or of keys that are gone.
 	Conflated     uint64 `protobuf:"varint,2,opt,name=conflated,proto3" json:"conflated,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
