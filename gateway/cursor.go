@@ -174,7 +174,7 @@ func (s *Session) understood(o millrace.Option, further ...millrace.Option) bool
 	covered := false
 	for _, w := range s.wildcards {
 		if w.pattern().Matches(o.Topic) {
-			further = append(further[:len(further):len(further)], w.want.option())
+			further = append(slices.Clip(further), w.want.option())
 		}
 	}
 	for _, p := range further {
