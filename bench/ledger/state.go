@@ -70,9 +70,10 @@ func (j *judge) replaced(l *lineage, offset uint64, key string) bool {
 				here[e.id] = true
 			}
 		}
+		// An ack does not say what the event follows on, so where a loss was near it is not known of which log it was.
 		stored := map[Ident]bool{}
 		for _, e := range j.forest.entries {
-			stored[e.id] = stored[e.id] || e.named
+			stored[e.id] = stored[e.id] || e.named && apart(j.lineage(e.at), l)
 		}
 		final := j.head != nil && j.lineage(j.head.at) == l
 		for id, in := range j.forest.page.intents {
