@@ -62,3 +62,34 @@ func TestWhatIsMissingInClassEphemeralIsCounted(t *testing.T) {
 	c.Gap(millrace.Gap{Topic: topic, Cause: millrace.CauseSlow, Count: 1})
 	want(t, book.Check(), nil)
 }
+
+// An ack does not say which event came before, so one that comes near a loss may be of either log. A tombstone that only its
+// ack tells of, and that the log has let go of since, may be what became of a key.
+func TestAKeyIsNotMissedWhoseEndMayBeAnEventOfAnUnknownLog(t *testing.T) {
+	book := ledger.New(ledger.Config{})
+	c := book.Chain("grpc", "grpc", topic, ledger.Expectation{Class: ledger.Latest, State: true})
+	early := book.Chain("early", "grpc", topic, ledger.Expectation{Class: ledger.Latest, State: true})
+	at := func(offset uint64) millrace.Position { return millrace.Position{Offset: offset, Mark: 100 + offset} }
+	publish := func(serial uint32, key string, tombstone bool) ledger.Ident {
+		id := ledger.Ident{Publisher: 1, Serial: serial}
+		book.Intend(ledger.Publication{Ident: id, Topic: topic, Key: key, Tombstone: tombstone})
+		return id
+	}
+	buried := publish(1, "x", true) // under way while the log is lost
+	book.Lose()
+	first := publish(2, "x", false)
+	book.Ack(topic, first, at(1))
+	early.Attach(at(0))
+	early.Event(ledger.Delivery{At: at(1), Prev: at(0).Mark, Ident: first})
+	book.Ack(topic, buried, at(2))
+	replaced, last := publish(3, "y", false), publish(4, "y", false)
+	book.Ack(topic, replaced, at(3))
+	book.Ack(topic, last, at(4))
+	c.Attach(at(0))
+	c.Advance(at(3), 3)
+	early.Advance(at(3), 2)
+	for _, one := range []*ledger.Chain{c, early} {
+		one.Event(ledger.Delivery{At: at(4), Prev: at(3).Mark, Ident: last})
+	}
+	want(t, book.Check(), nil)
+}
