@@ -81,6 +81,7 @@ func TestWhatIsNoCursorIsRefusedByName(t *testing.T) {
 func FuzzCursor(f *testing.F) {
 	for _, seed := range []string{
 		"42-7-chat:1", "s.abc,1-2-a,--b", "1-2-a,3-4-a", "", ",", "1-2-%C3%B6", "--a", "18446744073709551616-1-a", "1-2-%", "s.", "0-0-$sessions",
+		"s.abc,o.Y2hhdDoqADAAbmFtZT09InNhaWQi,5-7-chat:1,0-0-chat:%2A", "--chat:**", "o.", "o.YQAxZTkAbmFtZQ",
 	} {
 		f.Add(seed)
 	}
@@ -94,7 +95,7 @@ func FuzzCursor(f *testing.F) {
 		}
 		seen := map[string]bool{}
 		for _, p := range c.Pieces {
-			if seen[p.Topic] || millrace.ValidateTopic(p.Topic) != nil || !p.Attached && !p.Position.IsZero() {
+			if seen[p.Topic] || millrace.Pattern(p.Topic).Validate() != nil || !p.Attached && !p.Position.IsZero() {
 				t.Fatalf("%q has the piece %+v", text, p)
 			}
 			seen[p.Topic] = true
@@ -104,7 +105,7 @@ func FuzzCursor(f *testing.F) {
 			return // percent-encoding made it longer; nobody hands that out
 		}
 		again, err := millrace.ParseCursor(written)
-		if err != nil || !reflect.DeepEqual(again, c) {
+		if err != nil || again.String() != written || again.Seal != c.Seal || !reflect.DeepEqual(again.Pieces, c.Pieces) {
 			t.Fatalf("%q is written as %q and read as %+v, %v", text, written, again, err)
 		}
 	})
