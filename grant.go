@@ -41,3 +41,14 @@ func (g *Grant) Allows(a Action, topic string) bool {
 	}
 	return false
 }
+
+// AllowsAll reports whether the grant covers an action on every topic that there may be under a pattern, by one rule. It
+// is not for ActionPublish, which needs a topic.
+func (g *Grant) AllowsAll(a Action, p Pattern) bool {
+	for _, r := range g.Rules {
+		if r.Actions&a == a && r.Pattern.Covers(p) {
+			return true
+		}
+	}
+	return false
+}

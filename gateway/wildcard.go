@@ -66,7 +66,7 @@ func (s *Session) holdWildcard(re uint32, c Subscribe) *millrace.Error {
 	if err := c.validate(); err != nil {
 		return millrace.AsError(err)
 	}
-	if !s.mayFollow(millrace.Pattern(c.Topic)) {
+	if !s.grant.AllowsAll(millrace.ActionSubscribe, millrace.Pattern(c.Topic)) {
 		return millrace.Errorf(millrace.ReasonForbidden, "the grant does not allow to subscribe to %s", c.Topic)
 	}
 	if err := s.hasRoom(c); err != nil {
@@ -82,13 +82,6 @@ func (s *Session) holdWildcard(re uint32, c Subscribe) *millrace.Error {
 	s.load.carry(c.option(), 1)
 	s.reckon()
 	return nil
-}
-
-// mayFollow reports whether one rule allows every topic that there may be under a pattern.
-func (s *Session) mayFollow(p millrace.Pattern) bool {
-	return slices.ContainsFunc(s.grant.Rules, func(r millrace.Rule) bool {
-		return r.Actions&millrace.ActionSubscribe != 0 && r.Pattern.Covers(p)
-	})
 }
 
 // tooMany reports whether the pattern matched more than a session may have. More is then not told of, so that the wildcard

@@ -9,7 +9,8 @@ import (
 	"github.com/millrace-dev/millrace/broker"
 )
 
-// watchers are those who want to hear of topics. Watchers are few, so that each birth asks all of them.
+// watchers are those who want to hear of topics. Each birth, and each event of class
+// ephemeral, asks all of them.
 type watchers struct {
 	mu   sync.RWMutex
 	list []*watcher // protected by mu
