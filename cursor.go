@@ -14,6 +14,9 @@ const (
 	cursorSeparator = ","
 	sealPrefix      = "s."
 	optionPrefix    = "o."
+	joinedPrefix    = "j."   // a member that is told of the others
+	quietPrefix     = "q."   // a member that is not
+	watchingPrefix  = "m."   // told of the members without being one
 	optionSeparator = "\x00" // no topic, number or filter has it
 )
 
@@ -39,6 +42,29 @@ func AppendOption(dst []byte, o Option) []byte {
 	return base64.RawURLEncoding.AppendEncode(dst, []byte(text))
 }
 
+// Part is how a session takes part in a topic of its cursor, beside getting its events: it is a member, is told of the
+// members, or both.
+type Part struct {
+	Topic  string
+	Joined bool // it is a member
+	Told   bool // it is told who is
+}
+
+// AppendPart appends the part's text to dst. One that is neither is nothing.
+func AppendPart(dst []byte, p Part) []byte {
+	switch {
+	case p.Joined && p.Told:
+		dst = append(dst, joinedPrefix...)
+	case p.Joined:
+		dst = append(dst, quietPrefix...)
+	case p.Told:
+		dst = append(dst, watchingPrefix...)
+	default:
+		return dst
+	}
+	return appendName(dst, p.Topic)
+}
+
 // AppendPiece appends the piece's text to dst: offset, mark and the percent-encoded topic, joined by hyphens.
 // A piece without a position has neither number.
 func AppendPiece(dst []byte, p Piece) []byte {
@@ -47,9 +73,13 @@ func AppendPiece(dst []byte, p Piece) []byte {
 	} else {
 		dst = append(dst, '-')
 	}
-	dst = append(dst, '-')
-	for i := range len(p.Topic) {
-		c := p.Topic[i]
+	return appendName(append(dst, '-'), p.Topic)
+}
+
+// appendName appends a topic, percent-encoded.
+func appendName(dst []byte, topic string) []byte {
+	for i := range len(topic) {
+		c := topic[i]
 		if unreserved(c) {
 			dst = append(dst, c)
 		} else {
@@ -65,11 +95,12 @@ func unreserved(c byte) bool {
 }
 
 // Cursor is all positions of a session. Its text is what a peer keeps and hands back, at any door: the seal, if there
-// is one, the options and the pieces, joined by commas. Where two pieces name one topic the later counts, so a peer may
-// also append each piece that it is told.
+// is one, the options, the parts and the pieces, joined by commas. Where two pieces name one topic the later counts, so a
+// peer may also append each piece that it is told.
 type Cursor struct {
 	Seal    string // what only gateways read: "s." and base64url; empty in a cursor made by hand or by a backend
 	Options []Option
+	Parts   []Part
 	Pieces  []Piece
 }
 
@@ -81,6 +112,12 @@ func (c Cursor) String() string {
 			b = append(b, cursorSeparator...)
 		}
 		b = AppendOption(b, o)
+	}
+	for _, p := range c.Parts {
+		if len(b) > 0 {
+			b = append(b, cursorSeparator...)
+		}
+		b = AppendPart(b, p)
 	}
 	for _, p := range c.Pieces {
 		if len(b) > 0 {
@@ -110,6 +147,12 @@ func ParseCursor(text string) (Cursor, error) {
 				return Cursor{}, err
 			}
 			c.Options = append(c.Options, o)
+			continue
+		}
+		if part, ok, err := parsePart(item); err != nil {
+			return Cursor{}, err
+		} else if ok {
+			c.Parts = append(c.Parts, part)
 			continue
 		}
 		p, err := parsePiece(item)
@@ -145,6 +188,30 @@ func parseOption(item string) (Option, error) {
 		return Option{}, unreadable
 	}
 	return Option{Topic: parts[0], Filter: filter, MaxRate: rate}, nil
+}
+
+// parsePart reads an item, if it is a part.
+func parsePart(item string) (_ Part, ok bool, _ error) {
+	if len(item) < len(joinedPrefix) {
+		return Part{}, false, nil
+	}
+	var p Part
+	switch item[:len(joinedPrefix)] {
+	case joinedPrefix:
+		p.Joined, p.Told = true, true
+	case quietPrefix:
+		p.Joined = true
+	case watchingPrefix:
+		p.Told = true
+	default:
+		return Part{}, false, nil
+	}
+	topic, err := url.PathUnescape(item[len(joinedPrefix):])
+	if err != nil || ValidateTopic(topic) != nil {
+		return Part{}, false, Errorf(ReasonCursorInvalid, "the cursor has a part whose topic can't be read: %.64q", item)
+	}
+	p.Topic = topic
+	return p, true, nil
 }
 
 func parsePiece(item string) (Piece, error) {

@@ -11,7 +11,10 @@
 // Class ephemeral has neither positions nor a log: there the hub numbers what passes, and a subscription holds the number.
 // A subscription to a pattern carries no events: it tells of topics, which are then subscribed to as any others.
 //
-// The package knows no wire and no engine: engines implement [Log].
+// Members are held by a [Holder] under one lease for all of them, and each change of them is an event of a log, so that
+// the list of members is what these events add up to.
+//
+// The package knows no wire and no engine: engines implement [Log] and [Roster].
 package broker
 
 import (
@@ -27,6 +30,7 @@ type Broker struct {
 	// Static.
 	config Config
 	log    Log
+	roster Roster
 	ctx    context.Context // ends with the reason when the broker stops
 	end    context.CancelCauseFunc
 	waker  *waker
@@ -41,15 +45,16 @@ type Broker struct {
 	stopped bool               // protected by mu
 }
 
-// New returns a broker over a log and starts its goroutines, which run until Stop. The log stays the caller's, to be
+// New returns a broker over a log and a roster and starts its goroutines, which run until Stop. Both stay the caller's, to be
 // closed after Stop.
-func New(config Config, log Log) (*Broker, error) {
+func New(config Config, log Log, roster Roster) (*Broker, error) {
 	if err := config.Validate(); err != nil {
 		return nil, err
 	}
 	b := &Broker{
 		config: config.withDefaults(),
 		log:    log,
+		roster: roster,
 		waker:  newWaker(),
 		hubs:   map[string]*hub{},
 		feeds:  map[*Feed]struct{}{},

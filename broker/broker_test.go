@@ -34,7 +34,7 @@ func newLog(t testing.TB, rules ...broker.Rule) *memlog.Log {
 // newBroker returns a broker over l that is stopped when t ends.
 func newBroker(t testing.TB, cfg broker.Config, l broker.Log) *broker.Broker {
 	t.Helper()
-	b, err := broker.New(cfg, l)
+	b, err := broker.New(cfg, l, memlog.NewRoster(l))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -238,7 +238,7 @@ func TestABadBrokerConfigIsRefusedWithAllItsFaults(t *testing.T) {
 	_, err := broker.New(broker.Config{
 		MaxEventBytes: -1, TailEvents: -1, TailBytes: -1, TailAge: -1, TailsBytes: -1,
 		BatchEvents: -1, BatchBytes: -1, FeedReads: -1, MaxMatched: -1, RetryAfter: -1, MaxRetryAfter: -1,
-	}, nil)
+	}, nil, nil)
 	if err == nil {
 		t.Fatal("no error")
 	}

@@ -21,6 +21,11 @@ type Config struct {
 	FeedReads   int // pages of the log that one feed may have under way or at hand; default 8
 	MaxMatched  int // topics that one pattern of a feed may cover; beyond it the pattern is ended; default 1,000,000
 
+	LeaseTerm        time.Duration // how long members outlive their gateway; default 15 s
+	MaxMemberBytes   int           // largest data of a member, in bytes; default 1 KiB
+	ListedMembers    int           // on a page of members, unless asked for; default 100
+	MaxListedMembers int           // likewise, whatever is asked for; default 1,000
+
 	RetryAfter    time.Duration // wait before the first new try when the log fails; then twice as long each time; default 100 ms
 	MaxRetryAfter time.Duration // longest such wait; default 5 s
 }
@@ -35,6 +40,10 @@ func (c Config) withDefaults() Config {
 	c.BatchBytes = cmp.Or(c.BatchBytes, 256<<10)
 	c.FeedReads = cmp.Or(c.FeedReads, 8)
 	c.MaxMatched = cmp.Or(c.MaxMatched, 1_000_000)
+	c.LeaseTerm = cmp.Or(c.LeaseTerm, 15*time.Second)
+	c.MaxMemberBytes = cmp.Or(c.MaxMemberBytes, 1<<10)
+	c.ListedMembers = cmp.Or(c.ListedMembers, 100)
+	c.MaxListedMembers = cmp.Or(c.MaxListedMembers, 1_000)
 	c.RetryAfter = cmp.Or(c.RetryAfter, 100*time.Millisecond)
 	c.MaxRetryAfter = cmp.Or(c.MaxRetryAfter, 5*time.Second)
 	return c
@@ -55,6 +64,9 @@ func (c Config) Validate() error {
 		{"BatchBytes", int64(c.BatchBytes)},
 		{"FeedReads", int64(c.FeedReads)},
 		{"MaxMatched", int64(c.MaxMatched)},
+		{"MaxMemberBytes", int64(c.MaxMemberBytes)},
+		{"ListedMembers", int64(c.ListedMembers)},
+		{"MaxListedMembers", int64(c.MaxListedMembers)},
 	} {
 		if f.value < 0 {
 			faults = append(faults, fmt.Errorf("%s is %d; it can't be negative", f.name, f.value))
@@ -65,6 +77,7 @@ func (c Config) Validate() error {
 		value time.Duration
 	}{
 		{"TailAge", c.TailAge},
+		{"LeaseTerm", c.LeaseTerm},
 		{"RetryAfter", c.RetryAfter},
 		{"MaxRetryAfter", c.MaxRetryAfter},
 	} {

@@ -115,7 +115,11 @@ func fanOut(b *testing.B, lead bool, sessions, batch int) {
 }
 
 // feed is an upstream that tells what it is given.
-type feed struct{ updates chan []millrace.Update }
+type feed struct {
+	gateway.Upstream // for what is not asked of it
+
+	updates chan []millrace.Update
+}
 
 func (f *feed) Subscribe(s millrace.Subscription) error {
 	f.updates <- []millrace.Update{{Kind: millrace.UpdateAttached, Topic: s.Topic}}

@@ -35,6 +35,21 @@ type Config struct {
 	AdmitRate    int           // sessions that may be opened a second, and a tenth of it at once; default 10,000
 	MaxAdmitWait time.Duration // how long an opening beyond that may wait for its turn; default 2 s
 
+	// Grace is how long the memberships of a session stay whose connection was lost, so that a peer which comes back with its
+	// cursor has not left. Default: 5 s. It is of use up to the broker's lease term.
+	Grace time.Duration
+
+	// MaxListedMembers is up to how many members of a topic sessions are told one by one; of larger topics they are told the
+	// counts. Default: 1,000.
+	MaxListedMembers int
+
+	// MembersInterval is the time between two members frames of one topic, at least; what comes meanwhile is in one. It is
+	// longer for many sessions, a tenth of a millisecond for each. Default: 100 ms.
+	MembersInterval time.Duration
+
+	// PersonalTopics says that each session with a subject is subscribed to the subject's topic (millrace.PersonalTopic).
+	PersonalTopics bool
+
 	Linger        time.Duration // how long a topic stays subscribed at the broker without a session; default 10 s
 	MaxIdleTopics int           // topics that stay so at a time, or whoever comes and goes could make any number; default 10,000
 
@@ -54,6 +69,9 @@ func (c Config) withDefaults() Config {
 	setDefault(&c.MaxOutboxBytes, 1<<20)
 	setDefault(&c.MaxHistoryEvents, 1000)
 	setDefault(&c.MaxHistoryBytes, 1<<20)
+	setDefault(&c.MaxListedMembers, 1000)
+	setDefault(&c.MembersInterval, 100*time.Millisecond)
+	setDefault(&c.Grace, 5*time.Second)
 	setDefault(&c.TailEvents, 512)
 	setDefault(&c.TailBytes, 512<<10)
 	setDefault(&c.BatchBytes, 64<<10)

@@ -59,6 +59,44 @@ type (
 		Page  millrace.Page
 	}
 
+	// Joined says that the session is a member.
+	Joined struct {
+		Topic    string
+		Member   millrace.Member // that the session is
+		Count    int             // members
+		Subjects int             // distinct subjects of them
+		Prefix   string          // as in Subscribed
+	}
+
+	// Left says that the session is no longer a member: asked for, or with its error. The subscription stays.
+	Left struct {
+		Topic  string
+		Err    *millrace.Error
+		Prefix string // as in Subscribed
+	}
+
+	// MemberChanges tells who came, changed and went in a topic. It goes to many, and is told as such.
+	MemberChanges struct {
+		Topic     string
+		Reset     bool // forget what was told before: Joined is everyone
+		Joined    []millrace.Member
+		Updated   []millrace.Member
+		Left      []millrace.Member // without data
+		Count     int               // members after this
+		Subjects  int               // distinct subjects of them
+		CountOnly bool              // there are too many to list: only the counts are told, until a reset
+		AsOf      millrace.Position // in the topic's lifecycle log
+	}
+
+	// Presence answers a ReadMembers.
+	Presence struct {
+		Topic string
+		Page  millrace.MemberPage
+	}
+
+	// Done answers a command that has nothing else to say.
+	Done struct{}
+
 	// Failed refuses a command, or says what was wrong with a frame that could not be read.
 	Failed struct{ Err *millrace.Error }
 
@@ -81,17 +119,22 @@ func (f Subscribed) HasPosition() bool {
 	return !f.Pending && f.Class != millrace.ClassEphemeral && millrace.Pattern(f.Topic).IsTopic()
 }
 
-func (Connected) frame()    {}
-func (Subscribed) frame()   {}
-func (Unsubscribed) frame() {}
-func (Advanced) frame()     {}
-func (Published) frame()    {}
-func (History) frame()      {}
-func (Failed) frame()       {}
-func (Goaway) frame()       {}
-func (Heartbeat) frame()    {}
-func (Pong) frame()         {}
-func (WirePong) frame()     {}
+func (Connected) frame()     {}
+func (Subscribed) frame()    {}
+func (Unsubscribed) frame()  {}
+func (Advanced) frame()      {}
+func (Published) frame()     {}
+func (History) frame()       {}
+func (Joined) frame()        {}
+func (Left) frame()          {}
+func (MemberChanges) frame() {}
+func (Presence) frame()      {}
+func (Done) frame()          {}
+func (Failed) frame()        {}
+func (Goaway) frame()        {}
+func (Heartbeat) frame()     {}
+func (Pong) frame()          {}
+func (WirePong) frame()      {}
 
 // Command is what a peer asks of its session, whatever the wire.
 type Command interface{ command() }
@@ -104,6 +147,7 @@ type (
 		Start   millrace.Start
 		Filter  *millrace.Filter
 		MaxRate float64
+		Members bool   // tell the session of the topic's members
 		Pattern string // of a topic in a cursor: the pattern that it is held for
 		Again   bool   // it comes from a cursor, so the peer may have had events of it
 	}
@@ -113,6 +157,30 @@ type (
 
 	// Unsubscribe takes a topic from the session, or a pattern with its topics. It is answered by Unsubscribed.
 	Unsubscribe struct{ Topic string }
+
+	// Join makes the session a member of a topic, and subscribes it if it is not. It is answered by Joined.
+	Join struct {
+		Subscribe
+		Data []byte // what the member shows of itself: a JSON text, or empty
+	}
+
+	// Update changes what the session shows of itself as a member. It is answered by Done.
+	Update struct {
+		Topic string
+		Data  []byte
+	}
+
+	// Leave ends a membership. It is answered by Left.
+	Leave struct{ Topic string }
+
+	// Broadcast stores an event on the strength of membership in its topic. It is answered by Published.
+	Broadcast struct{ Publish millrace.Publish }
+
+	// ReadMembers reads who is in a topic. It is answered by Presence.
+	ReadMembers struct {
+		Topic string
+		Range millrace.MemberRange
+	}
 
 	// PublishEvent stores an event. It is answered by Published.
 	PublishEvent struct{ Publish millrace.Publish }
@@ -133,6 +201,11 @@ type (
 func (Subscribe) command()    {}
 func (SubscribeAll) command() {}
 func (Unsubscribe) command()  {}
+func (Join) command()         {}
+func (Update) command()       {}
+func (Leave) command()        {}
+func (Broadcast) command()    {}
+func (ReadMembers) command()  {}
 func (PublishEvent) command() {}
 func (ReadHistory) command()  {}
 func (Ping) command()         {}

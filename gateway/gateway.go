@@ -185,6 +185,7 @@ func (g *Gateway) MaxEventBytes() int { return g.config.MaxEventBytes }
 type Opening struct {
 	Grant      *millrace.Grant // who the peer is and what it may do; not nil
 	Topics     []Subscribe     // subscribed from the start, unless the cursor has topics
+	Joins      []Join          // memberships from the start, those of the cursor beside them
 	Cursor     string          // the cursor of a former session, "" if there is none
 	Wish       millrace.Option // filter and rate of the cursor's topics, in place of what it says; if Topics is empty
 	Heartbeats bool            // the peer wants Heartbeat frames beside the wire's pings

@@ -38,12 +38,15 @@ type Wire struct {
 	AppendGap      func(dst []byte, g *millrace.Gap) []byte
 	AppendAdvanced func(dst []byte, a *Advanced) []byte
 
+	// AppendMembers appends the shared bytes of changes of members. On no wire do they have a lead.
+	AppendMembers func(dst []byte, m *MemberChanges) []byte
+
 	// AppendLead appends what must stand before the shared bytes for one session on a wire whose frames
 	// carry the whole session's cursor: others is the cursor without the event's own topic. Nil if frames carry just
 	// their own topic's piece.
 	AppendLead func(dst, others []byte) []byte
 
-	// AppendFrame appends a frame for one session, any but Advanced. re is the id of the command that it answers, or 0. cursor is the
+	// AppendFrame appends a frame for one session, any but Advanced and MemberChanges. re is the id of the command that it answers, or 0. cursor is the
 	// session's cursor after the frame; it is given only if AppendLead is set.
 	AppendFrame func(dst []byte, re uint32, f Frame, cursor []byte) []byte
 

@@ -31,6 +31,15 @@ type Upstream interface {
 
 	// History reads a part of a topic's log, whole, or fails.
 	History(ctx context.Context, topic string, r millrace.Range) (millrace.Page, error)
+
+	// Enroll asks for changes of memberships and answers each alone, in order. A session whose join or resume was acked is a
+	// member until its leave, or until the upstream is closed and the lease has run out; an upstream that loses its broker
+	// tells it of all members anew. A leave is done even if the broker can't be reached: it is not told of the member again.
+	// The error says that nothing is known of any of them; a join is then withdrawn.
+	Enroll(ctx context.Context, changes []millrace.MemberChange) ([]millrace.MemberAck, error)
+
+	// Members reads a page of a topic's members.
+	Members(ctx context.Context, topic string, r millrace.MemberRange) (millrace.MemberPage, error)
 }
 
 // feed lets the upstream move the sources until ctx ends or the upstream does.

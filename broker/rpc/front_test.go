@@ -72,7 +72,7 @@ func serve(tb testing.TB, config rpc.Config, limits ...bounds) *front {
 	if f.log, err = memlog.New(b.log); err != nil {
 		tb.Fatal(err)
 	}
-	if f.broker, err = broker.New(b.broker, f.log); err != nil {
+	if f.broker, err = broker.New(b.broker, f.log, memlog.NewRoster(f.log)); err != nil {
 		tb.Fatal(err)
 	}
 	if config.Authenticator == nil && config.Anonymous == nil {

@@ -27,13 +27,12 @@ type pattern struct {
 type wanted struct {
 	millrace.Subscription
 
-	members bool
-	fault   *millrace.Error // what was wrong with the message; nil if nothing
+	fault *millrace.Error // what was wrong with the message; nil if nothing
 }
 
 func parseWanted(m *millracev1.Subscription) wanted {
 	s, err := wire.ParseSubscription(m)
-	return wanted{Subscription: s, members: m.GetMembers(), fault: err}
+	return wanted{Subscription: s, fault: err}
 }
 
 // firstMatched is the first alias of the broker's choice; those below are the peer's.
@@ -68,8 +67,6 @@ func (w *writer) check(want *wanted) *millrace.Error {
 	switch _, taken := w.aliases[want.Topic]; {
 	case want.fault != nil:
 		return want.fault
-	case want.members:
-		return millrace.Errorf(millrace.ReasonUnsupported, "this broker keeps no members")
 	case taken:
 		return millrace.Errorf(millrace.ReasonUnsupported, "topic %q is subscribed on this stream already, under another alias", want.Topic)
 	case w.full():

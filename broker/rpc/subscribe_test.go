@@ -81,7 +81,7 @@ func TestWhatIsWrongWithOneSubscriptionLeavesTheOthers(t *testing.T) {
 		{Topic: "a b"},
 		{Topic: "a", Filter: `name = "x"`},
 		{Topic: "b", MaxRate: -1},
-		{Topic: "c", Members: true},
+		{Topic: "c", Filter: "name =="},
 		{Topic: "$sys"},
 		{Topic: "d"},
 		{Topic: "e"},
@@ -91,7 +91,7 @@ func TestWhatIsWrongWithOneSubscriptionLeavesTheOthers(t *testing.T) {
 	s.refusedWith(2, millrace.ReasonTopicInvalid)
 	s.refusedWith(3, millrace.ReasonFilterInvalid)
 	s.refusedWith(4, millrace.ReasonBadRequest)
-	s.refusedWith(5, millrace.ReasonUnsupported)
+	s.refusedWith(5, millrace.ReasonFilterInvalid)
 	s.refusedWith(6, millrace.ReasonForbidden)
 	s.refusedWith(9, millrace.ReasonTooManyTopics)
 	for range 2 {

@@ -71,7 +71,11 @@ func (j *devJob) check(t *settings.Table) error {
 type inProcess struct {
 	*broker.Broker
 	*broker.Feed
+	*broker.Holder
 }
+
+// holder is the name under which dev's members are held.
+const holder = "dev"
 
 func (j *devJob) run(ctx context.Context, _ []string, std streams) (err error) {
 	log := j.logging.logger(std.err)
@@ -95,9 +99,14 @@ func (j *devJob) run(ctx context.Context, _ []string, std streams) (err error) {
 	defer func() { err = errors.Join(err, stop()) }()
 	feed := b.NewFeed()
 	defer feed.Close()
+	members, err := b.Hold(ctx, holder)
+	if err != nil {
+		return err
+	}
+	defer members.Close()
 
 	j.websockets.stall, j.streams.stall = j.stall, j.stall
-	f, err := j.edge.open(inProcess{b, feed}, v, log, j.websockets.door(), j.streams.door())
+	f, err := j.edge.open(inProcess{b, feed, members}, v, log, j.websockets.door(), j.streams.door())
 	if err != nil {
 		return err
 	}

@@ -93,7 +93,7 @@ func (s *storage) open() (*broker.Broker, func() error, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	b, err := broker.New(broker.Config{MaxEventBytes: s.maxEventBytes}, log)
+	b, err := broker.New(broker.Config{MaxEventBytes: s.maxEventBytes}, log, memlog.NewRoster(log))
 	if err != nil {
 		return nil, nil, errors.Join(err, log.Close())
 	}

@@ -42,7 +42,7 @@ func newBacking(t *testing.T) backing {
 		return l
 	}
 	log := brokertest.NewForgetful(open)
-	b, err := broker.New(broker.Config{}, log)
+	b, err := broker.New(broker.Config{}, log, memlog.NewRoster(log))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -86,11 +86,17 @@ func TestTheBrokerItselfIsAnUpstream(t *testing.T) {
 		b := newBacking(t)
 		feed := b.NewFeed()
 		t.Cleanup(feed.Close)
+		members, err := b.Hold(t.Context(), "gateway")
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(members.Close)
 		h := b.harness(t)
 		h.Upstream = struct {
 			*broker.Broker
 			*broker.Feed
-		}{b.Broker, feed}
+			*broker.Holder
+		}{b.Broker, feed, members}
 		h.Close = feed.Close
 		return h
 	})

@@ -17,7 +17,7 @@ const (
 func IsKind(name string) bool {
 	switch name {
 	case "connected", "subscribed", "unsubscribed", KindEvent, KindGap, "advanced", "published", "history", "joined",
-		"members", "presence", "refreshed", "done", "error", "goaway", "pong", "heartbeat":
+		"members", "left", "presence", "refreshed", "done", "error", "goaway", "pong", "heartbeat":
 		return true
 	}
 	return false

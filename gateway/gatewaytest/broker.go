@@ -263,3 +263,13 @@ func (b *Broker) History(ctx context.Context, topic string, r millrace.Range) (m
 	}
 	return b.log(topic).read(r)
 }
+
+// Enroll asks for changes of memberships.
+func (b *Broker) Enroll(context.Context, []millrace.MemberChange) ([]millrace.MemberAck, error) {
+	return nil, millrace.Errorf(millrace.ReasonUnsupported, "not yet")
+}
+
+// Members reads a page of a topic's members.
+func (b *Broker) Members(context.Context, string, millrace.MemberRange) (millrace.MemberPage, error) {
+	return millrace.MemberPage{}, millrace.Errorf(millrace.ReasonUnsupported, "not yet")
+}

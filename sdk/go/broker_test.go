@@ -44,7 +44,7 @@ func newLog(tb testing.TB, rules ...broker.Rule) broker.Log {
 
 func startBroker(tb testing.TB, target string, l broker.Log, config rpc.Config) *realBroker {
 	tb.Helper()
-	b, err := broker.New(broker.Config{}, l)
+	b, err := broker.New(broker.Config{}, l, memlog.NewRoster(l))
 	if err != nil {
 		tb.Fatal(err)
 	}

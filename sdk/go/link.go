@@ -283,3 +283,13 @@ func (l *Link) open(ctx context.Context) (*linkStream, error) {
 
 // linkVersion is the one version of the link's protocol that there is.
 const linkVersion = 1
+
+// Enroll asks for changes of memberships.
+func (l *Link) Enroll(context.Context, []millrace.MemberChange) ([]millrace.MemberAck, error) {
+	return nil, millrace.Errorf(millrace.ReasonUnsupported, "not yet")
+}
+
+// Members reads a page of a topic's members.
+func (l *Link) Members(context.Context, string, millrace.MemberRange) (millrace.MemberPage, error) {
+	return millrace.MemberPage{}, millrace.Errorf(millrace.ReasonUnsupported, "not yet")
+}

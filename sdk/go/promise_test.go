@@ -9,6 +9,7 @@ import (
 
 	"github.com/millrace-dev/millrace"
 	"github.com/millrace-dev/millrace/broker"
+	"github.com/millrace-dev/millrace/broker/memlog"
 	"github.com/millrace-dev/millrace/broker/rpc"
 	sdk "github.com/millrace-dev/millrace/sdk/go"
 )
@@ -302,7 +303,7 @@ func TestAPatternIsWholeForTopicsThatThereAreThatAreBornAndThatAreBornInAnOutage
 	b.kill()
 	h.want(t, "orders:* detached")
 	// Born while neither the subscription nor the link is there to see it.
-	front, err := broker.New(broker.Config{}, log)
+	front, err := broker.New(broker.Config{}, log, memlog.NewRoster(log))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1021,6 +1021,217 @@ func (x *UnsubscribeSessionResponse) GetOutcome() *SessionOutcome {
 	return nil
 }
 
+// JoinSessionRequest asks to make sessions members of a topic.
+type JoinSessionRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Which sessions.
+	Target *SessionTarget `protobuf:"bytes,1,opt,name=target,proto3" json:"target,omitempty"`
+	// The topic.
+	Topic string `protobuf:"bytes,2,opt,name=topic,proto3" json:"topic,omitempty"`
+	// What the members show of themselves: a JSON text, or empty.
+	Data          []byte `protobuf:"bytes,3,opt,name=data,proto3" json:"data,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *JoinSessionRequest) Reset() {
+	*x = JoinSessionRequest{}
+	mi := &file_millrace_v1_admin_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *JoinSessionRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*JoinSessionRequest) ProtoMessage() {}
+
+func (x *JoinSessionRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_millrace_v1_admin_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use JoinSessionRequest.ProtoReflect.Descriptor instead.
+func (*JoinSessionRequest) Descriptor() ([]byte, []int) {
+	return file_millrace_v1_admin_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *JoinSessionRequest) GetTarget() *SessionTarget {
+	if x != nil {
+		return x.Target
+	}
+	return nil
+}
+
+func (x *JoinSessionRequest) GetTopic() string {
+	if x != nil {
+		return x.Topic
+	}
+	return ""
+}
+
+func (x *JoinSessionRequest) GetData() []byte {
+	if x != nil {
+		return x.Data
+	}
+	return nil
+}
+
+// JoinSessionResponse says what was done.
+type JoinSessionResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Which sessions were reached.
+	Outcome       *SessionOutcome `protobuf:"bytes,1,opt,name=outcome,proto3" json:"outcome,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *JoinSessionResponse) Reset() {
+	*x = JoinSessionResponse{}
+	mi := &file_millrace_v1_admin_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *JoinSessionResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*JoinSessionResponse) ProtoMessage() {}
+
+func (x *JoinSessionResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_millrace_v1_admin_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use JoinSessionResponse.ProtoReflect.Descriptor instead.
+func (*JoinSessionResponse) Descriptor() ([]byte, []int) {
+	return file_millrace_v1_admin_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *JoinSessionResponse) GetOutcome() *SessionOutcome {
+	if x != nil {
+		return x.Outcome
+	}
+	return nil
+}
+
+// LeaveSessionRequest asks to end a membership of sessions.
+type LeaveSessionRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Which sessions.
+	Target *SessionTarget `protobuf:"bytes,1,opt,name=target,proto3" json:"target,omitempty"`
+	// The topic.
+	Topic         string `protobuf:"bytes,2,opt,name=topic,proto3" json:"topic,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LeaveSessionRequest) Reset() {
+	*x = LeaveSessionRequest{}
+	mi := &file_millrace_v1_admin_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LeaveSessionRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LeaveSessionRequest) ProtoMessage() {}
+
+func (x *LeaveSessionRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_millrace_v1_admin_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LeaveSessionRequest.ProtoReflect.Descriptor instead.
+func (*LeaveSessionRequest) Descriptor() ([]byte, []int) {
+	return file_millrace_v1_admin_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *LeaveSessionRequest) GetTarget() *SessionTarget {
+	if x != nil {
+		return x.Target
+	}
+	return nil
+}
+
+func (x *LeaveSessionRequest) GetTopic() string {
+	if x != nil {
+		return x.Topic
+	}
+	return ""
+}
+
+// LeaveSessionResponse says what was done.
+type LeaveSessionResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Which sessions were reached.
+	Outcome       *SessionOutcome `protobuf:"bytes,1,opt,name=outcome,proto3" json:"outcome,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LeaveSessionResponse) Reset() {
+	*x = LeaveSessionResponse{}
+	mi := &file_millrace_v1_admin_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LeaveSessionResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LeaveSessionResponse) ProtoMessage() {}
+
+func (x *LeaveSessionResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_millrace_v1_admin_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LeaveSessionResponse.ProtoReflect.Descriptor instead.
+func (*LeaveSessionResponse) Descriptor() ([]byte, []int) {
+	return file_millrace_v1_admin_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *LeaveSessionResponse) GetOutcome() *SessionOutcome {
+	if x != nil {
+		return x.Outcome
+	}
+	return nil
+}
+
 // DisconnectRequest asks to close sessions.
 type DisconnectRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1037,7 +1248,7 @@ type DisconnectRequest struct {
 
 func (x *DisconnectRequest) Reset() {
 	*x = DisconnectRequest{}
-	mi := &file_millrace_v1_admin_proto_msgTypes[14]
+	mi := &file_millrace_v1_admin_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1049,7 +1260,7 @@ func (x *DisconnectRequest) String() string {
 func (*DisconnectRequest) ProtoMessage() {}
 
 func (x *DisconnectRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_millrace_v1_admin_proto_msgTypes[14]
+	mi := &file_millrace_v1_admin_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1062,7 +1273,7 @@ func (x *DisconnectRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DisconnectRequest.ProtoReflect.Descriptor instead.
 func (*DisconnectRequest) Descriptor() ([]byte, []int) {
-	return file_millrace_v1_admin_proto_rawDescGZIP(), []int{14}
+	return file_millrace_v1_admin_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *DisconnectRequest) GetTarget() *SessionTarget {
@@ -1097,7 +1308,7 @@ type DisconnectResponse struct {
 
 func (x *DisconnectResponse) Reset() {
 	*x = DisconnectResponse{}
-	mi := &file_millrace_v1_admin_proto_msgTypes[15]
+	mi := &file_millrace_v1_admin_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1109,7 +1320,7 @@ func (x *DisconnectResponse) String() string {
 func (*DisconnectResponse) ProtoMessage() {}
 
 func (x *DisconnectResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_millrace_v1_admin_proto_msgTypes[15]
+	mi := &file_millrace_v1_admin_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1122,7 +1333,7 @@ func (x *DisconnectResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DisconnectResponse.ProtoReflect.Descriptor instead.
 func (*DisconnectResponse) Descriptor() ([]byte, []int) {
-	return file_millrace_v1_admin_proto_rawDescGZIP(), []int{15}
+	return file_millrace_v1_admin_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *DisconnectResponse) GetOutcome() *SessionOutcome {
@@ -1150,7 +1361,7 @@ type RevokeRequest struct {
 
 func (x *RevokeRequest) Reset() {
 	*x = RevokeRequest{}
-	mi := &file_millrace_v1_admin_proto_msgTypes[16]
+	mi := &file_millrace_v1_admin_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1162,7 +1373,7 @@ func (x *RevokeRequest) String() string {
 func (*RevokeRequest) ProtoMessage() {}
 
 func (x *RevokeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_millrace_v1_admin_proto_msgTypes[16]
+	mi := &file_millrace_v1_admin_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1175,7 +1386,7 @@ func (x *RevokeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevokeRequest.ProtoReflect.Descriptor instead.
 func (*RevokeRequest) Descriptor() ([]byte, []int) {
-	return file_millrace_v1_admin_proto_rawDescGZIP(), []int{16}
+	return file_millrace_v1_admin_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *RevokeRequest) GetTokens() isRevokeRequest_Tokens {
@@ -1243,7 +1454,7 @@ type RevokeResponse struct {
 
 func (x *RevokeResponse) Reset() {
 	*x = RevokeResponse{}
-	mi := &file_millrace_v1_admin_proto_msgTypes[17]
+	mi := &file_millrace_v1_admin_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1255,7 +1466,7 @@ func (x *RevokeResponse) String() string {
 func (*RevokeResponse) ProtoMessage() {}
 
 func (x *RevokeResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_millrace_v1_admin_proto_msgTypes[17]
+	mi := &file_millrace_v1_admin_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1268,7 +1479,7 @@ func (x *RevokeResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevokeResponse.ProtoReflect.Descriptor instead.
 func (*RevokeResponse) Descriptor() ([]byte, []int) {
-	return file_millrace_v1_admin_proto_rawDescGZIP(), []int{17}
+	return file_millrace_v1_admin_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *RevokeResponse) GetPosition() *Position {
@@ -1308,7 +1519,7 @@ type DrainRequest struct {
 
 func (x *DrainRequest) Reset() {
 	*x = DrainRequest{}
-	mi := &file_millrace_v1_admin_proto_msgTypes[18]
+	mi := &file_millrace_v1_admin_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1320,7 +1531,7 @@ func (x *DrainRequest) String() string {
 func (*DrainRequest) ProtoMessage() {}
 
 func (x *DrainRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_millrace_v1_admin_proto_msgTypes[18]
+	mi := &file_millrace_v1_admin_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1333,7 +1544,7 @@ func (x *DrainRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DrainRequest.ProtoReflect.Descriptor instead.
 func (*DrainRequest) Descriptor() ([]byte, []int) {
-	return file_millrace_v1_admin_proto_rawDescGZIP(), []int{18}
+	return file_millrace_v1_admin_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *DrainRequest) GetPeer() string {
@@ -1368,7 +1579,7 @@ type DrainResponse struct {
 
 func (x *DrainResponse) Reset() {
 	*x = DrainResponse{}
-	mi := &file_millrace_v1_admin_proto_msgTypes[19]
+	mi := &file_millrace_v1_admin_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1380,7 +1591,7 @@ func (x *DrainResponse) String() string {
 func (*DrainResponse) ProtoMessage() {}
 
 func (x *DrainResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_millrace_v1_admin_proto_msgTypes[19]
+	mi := &file_millrace_v1_admin_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1393,7 +1604,7 @@ func (x *DrainResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DrainResponse.ProtoReflect.Descriptor instead.
 func (*DrainResponse) Descriptor() ([]byte, []int) {
-	return file_millrace_v1_admin_proto_rawDescGZIP(), []int{19}
+	return file_millrace_v1_admin_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *DrainResponse) GetCount() uint64 {
@@ -1473,6 +1684,17 @@ const file_millrace_v1_admin_proto_rawDesc = "" +
 	"\x06target\x18\x01 \x01(\v2\x1a.millrace.v1.SessionTargetR\x06target\x12\x14\n" +
 	"\x05topic\x18\x02 \x01(\tR\x05topic\"S\n" +
 	"\x1aUnsubscribeSessionResponse\x125\n" +
+	"\aoutcome\x18\x01 \x01(\v2\x1b.millrace.v1.SessionOutcomeR\aoutcome\"r\n" +
+	"\x12JoinSessionRequest\x122\n" +
+	"\x06target\x18\x01 \x01(\v2\x1a.millrace.v1.SessionTargetR\x06target\x12\x14\n" +
+	"\x05topic\x18\x02 \x01(\tR\x05topic\x12\x12\n" +
+	"\x04data\x18\x03 \x01(\fR\x04data\"L\n" +
+	"\x13JoinSessionResponse\x125\n" +
+	"\aoutcome\x18\x01 \x01(\v2\x1b.millrace.v1.SessionOutcomeR\aoutcome\"_\n" +
+	"\x13LeaveSessionRequest\x122\n" +
+	"\x06target\x18\x01 \x01(\v2\x1a.millrace.v1.SessionTargetR\x06target\x12\x14\n" +
+	"\x05topic\x18\x02 \x01(\tR\x05topic\"M\n" +
+	"\x14LeaveSessionResponse\x125\n" +
 	"\aoutcome\x18\x01 \x01(\v2\x1b.millrace.v1.SessionOutcomeR\aoutcome\"y\n" +
 	"\x11DisconnectRequest\x122\n" +
 	"\x06target\x18\x01 \x01(\v2\x1a.millrace.v1.SessionTargetR\x06target\x12\x16\n" +
@@ -1495,14 +1717,16 @@ const file_millrace_v1_admin_proto_rawDesc = "" +
 	"\n" +
 	"ends_in_ms\x18\x03 \x01(\rR\bendsInMs\"%\n" +
 	"\rDrainResponse\x12\x14\n" +
-	"\x05count\x18\x01 \x01(\x04R\x05count2\x98\x05\n" +
+	"\x05count\x18\x01 \x01(\x04R\x05count2\xbf\x06\n" +
 	"\fAdminService\x12J\n" +
 	"\tGetStatus\x12\x1d.millrace.v1.GetStatusRequest\x1a\x1e.millrace.v1.GetStatusResponse\x12M\n" +
 	"\n" +
 	"ListTopics\x12\x1e.millrace.v1.ListTopicsRequest\x1a\x1f.millrace.v1.ListTopicsResponse\x12S\n" +
 	"\fListSessions\x12 .millrace.v1.ListSessionsRequest\x1a!.millrace.v1.ListSessionsResponse\x12_\n" +
 	"\x10SubscribeSession\x12$.millrace.v1.SubscribeSessionRequest\x1a%.millrace.v1.SubscribeSessionResponse\x12e\n" +
-	"\x12UnsubscribeSession\x12&.millrace.v1.UnsubscribeSessionRequest\x1a'.millrace.v1.UnsubscribeSessionResponse\x12M\n" +
+	"\x12UnsubscribeSession\x12&.millrace.v1.UnsubscribeSessionRequest\x1a'.millrace.v1.UnsubscribeSessionResponse\x12P\n" +
+	"\vJoinSession\x12\x1f.millrace.v1.JoinSessionRequest\x1a .millrace.v1.JoinSessionResponse\x12S\n" +
+	"\fLeaveSession\x12 .millrace.v1.LeaveSessionRequest\x1a!.millrace.v1.LeaveSessionResponse\x12M\n" +
 	"\n" +
 	"Disconnect\x12\x1e.millrace.v1.DisconnectRequest\x1a\x1f.millrace.v1.DisconnectResponse\x12A\n" +
 	"\x06Revoke\x12\x1a.millrace.v1.RevokeRequest\x1a\x1b.millrace.v1.RevokeResponse\x12>\n" +
@@ -1520,7 +1744,7 @@ func file_millrace_v1_admin_proto_rawDescGZIP() []byte {
 	return file_millrace_v1_admin_proto_rawDescData
 }
 
-var file_millrace_v1_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 20)
+var file_millrace_v1_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 24)
 var file_millrace_v1_admin_proto_goTypes = []any{
 	(*GetStatusRequest)(nil),           // 0: millrace.v1.GetStatusRequest
 	(*GetStatusResponse)(nil),          // 1: millrace.v1.GetStatusResponse
@@ -1536,52 +1760,64 @@ var file_millrace_v1_admin_proto_goTypes = []any{
 	(*SubscribeSessionResponse)(nil),   // 11: millrace.v1.SubscribeSessionResponse
 	(*UnsubscribeSessionRequest)(nil),  // 12: millrace.v1.UnsubscribeSessionRequest
 	(*UnsubscribeSessionResponse)(nil), // 13: millrace.v1.UnsubscribeSessionResponse
-	(*DisconnectRequest)(nil),          // 14: millrace.v1.DisconnectRequest
-	(*DisconnectResponse)(nil),         // 15: millrace.v1.DisconnectResponse
-	(*RevokeRequest)(nil),              // 16: millrace.v1.RevokeRequest
-	(*RevokeResponse)(nil),             // 17: millrace.v1.RevokeResponse
-	(*DrainRequest)(nil),               // 18: millrace.v1.DrainRequest
-	(*DrainResponse)(nil),              // 19: millrace.v1.DrainResponse
-	(DeliveryClass)(0),                 // 20: millrace.v1.DeliveryClass
-	(*Position)(nil),                   // 21: millrace.v1.Position
-	(*Session)(nil),                    // 22: millrace.v1.Session
-	(*Subscription)(nil),               // 23: millrace.v1.Subscription
+	(*JoinSessionRequest)(nil),         // 14: millrace.v1.JoinSessionRequest
+	(*JoinSessionResponse)(nil),        // 15: millrace.v1.JoinSessionResponse
+	(*LeaveSessionRequest)(nil),        // 16: millrace.v1.LeaveSessionRequest
+	(*LeaveSessionResponse)(nil),       // 17: millrace.v1.LeaveSessionResponse
+	(*DisconnectRequest)(nil),          // 18: millrace.v1.DisconnectRequest
+	(*DisconnectResponse)(nil),         // 19: millrace.v1.DisconnectResponse
+	(*RevokeRequest)(nil),              // 20: millrace.v1.RevokeRequest
+	(*RevokeResponse)(nil),             // 21: millrace.v1.RevokeResponse
+	(*DrainRequest)(nil),               // 22: millrace.v1.DrainRequest
+	(*DrainResponse)(nil),              // 23: millrace.v1.DrainResponse
+	(DeliveryClass)(0),                 // 24: millrace.v1.DeliveryClass
+	(*Position)(nil),                   // 25: millrace.v1.Position
+	(*Session)(nil),                    // 26: millrace.v1.Session
+	(*Subscription)(nil),               // 27: millrace.v1.Subscription
 }
 var file_millrace_v1_admin_proto_depIdxs = []int32{
 	2,  // 0: millrace.v1.GetStatusResponse.links:type_name -> millrace.v1.Link
 	5,  // 1: millrace.v1.ListTopicsResponse.topics:type_name -> millrace.v1.Topic
-	20, // 2: millrace.v1.Topic.class:type_name -> millrace.v1.DeliveryClass
-	21, // 3: millrace.v1.Topic.head:type_name -> millrace.v1.Position
-	22, // 4: millrace.v1.ListSessionsResponse.sessions:type_name -> millrace.v1.Session
+	24, // 2: millrace.v1.Topic.class:type_name -> millrace.v1.DeliveryClass
+	25, // 3: millrace.v1.Topic.head:type_name -> millrace.v1.Position
+	26, // 4: millrace.v1.ListSessionsResponse.sessions:type_name -> millrace.v1.Session
 	8,  // 5: millrace.v1.SubscribeSessionRequest.target:type_name -> millrace.v1.SessionTarget
-	23, // 6: millrace.v1.SubscribeSessionRequest.subscription:type_name -> millrace.v1.Subscription
+	27, // 6: millrace.v1.SubscribeSessionRequest.subscription:type_name -> millrace.v1.Subscription
 	9,  // 7: millrace.v1.SubscribeSessionResponse.outcome:type_name -> millrace.v1.SessionOutcome
 	8,  // 8: millrace.v1.UnsubscribeSessionRequest.target:type_name -> millrace.v1.SessionTarget
 	9,  // 9: millrace.v1.UnsubscribeSessionResponse.outcome:type_name -> millrace.v1.SessionOutcome
-	8,  // 10: millrace.v1.DisconnectRequest.target:type_name -> millrace.v1.SessionTarget
-	9,  // 11: millrace.v1.DisconnectResponse.outcome:type_name -> millrace.v1.SessionOutcome
-	21, // 12: millrace.v1.RevokeResponse.position:type_name -> millrace.v1.Position
-	0,  // 13: millrace.v1.AdminService.GetStatus:input_type -> millrace.v1.GetStatusRequest
-	3,  // 14: millrace.v1.AdminService.ListTopics:input_type -> millrace.v1.ListTopicsRequest
-	6,  // 15: millrace.v1.AdminService.ListSessions:input_type -> millrace.v1.ListSessionsRequest
-	10, // 16: millrace.v1.AdminService.SubscribeSession:input_type -> millrace.v1.SubscribeSessionRequest
-	12, // 17: millrace.v1.AdminService.UnsubscribeSession:input_type -> millrace.v1.UnsubscribeSessionRequest
-	14, // 18: millrace.v1.AdminService.Disconnect:input_type -> millrace.v1.DisconnectRequest
-	16, // 19: millrace.v1.AdminService.Revoke:input_type -> millrace.v1.RevokeRequest
-	18, // 20: millrace.v1.AdminService.Drain:input_type -> millrace.v1.DrainRequest
-	1,  // 21: millrace.v1.AdminService.GetStatus:output_type -> millrace.v1.GetStatusResponse
-	4,  // 22: millrace.v1.AdminService.ListTopics:output_type -> millrace.v1.ListTopicsResponse
-	7,  // 23: millrace.v1.AdminService.ListSessions:output_type -> millrace.v1.ListSessionsResponse
-	11, // 24: millrace.v1.AdminService.SubscribeSession:output_type -> millrace.v1.SubscribeSessionResponse
-	13, // 25: millrace.v1.AdminService.UnsubscribeSession:output_type -> millrace.v1.UnsubscribeSessionResponse
-	15, // 26: millrace.v1.AdminService.Disconnect:output_type -> millrace.v1.DisconnectResponse
-	17, // 27: millrace.v1.AdminService.Revoke:output_type -> millrace.v1.RevokeResponse
-	19, // 28: millrace.v1.AdminService.Drain:output_type -> millrace.v1.DrainResponse
-	21, // [21:29] is the sub-list for method output_type
-	13, // [13:21] is the sub-list for method input_type
-	13, // [13:13] is the sub-list for extension type_name
-	13, // [13:13] is the sub-list for extension extendee
-	0,  // [0:13] is the sub-list for field type_name
+	8,  // 10: millrace.v1.JoinSessionRequest.target:type_name -> millrace.v1.SessionTarget
+	9,  // 11: millrace.v1.JoinSessionResponse.outcome:type_name -> millrace.v1.SessionOutcome
+	8,  // 12: millrace.v1.LeaveSessionRequest.target:type_name -> millrace.v1.SessionTarget
+	9,  // 13: millrace.v1.LeaveSessionResponse.outcome:type_name -> millrace.v1.SessionOutcome
+	8,  // 14: millrace.v1.DisconnectRequest.target:type_name -> millrace.v1.SessionTarget
+	9,  // 15: millrace.v1.DisconnectResponse.outcome:type_name -> millrace.v1.SessionOutcome
+	25, // 16: millrace.v1.RevokeResponse.position:type_name -> millrace.v1.Position
+	0,  // 17: millrace.v1.AdminService.GetStatus:input_type -> millrace.v1.GetStatusRequest
+	3,  // 18: millrace.v1.AdminService.ListTopics:input_type -> millrace.v1.ListTopicsRequest
+	6,  // 19: millrace.v1.AdminService.ListSessions:input_type -> millrace.v1.ListSessionsRequest
+	10, // 20: millrace.v1.AdminService.SubscribeSession:input_type -> millrace.v1.SubscribeSessionRequest
+	12, // 21: millrace.v1.AdminService.UnsubscribeSession:input_type -> millrace.v1.UnsubscribeSessionRequest
+	14, // 22: millrace.v1.AdminService.JoinSession:input_type -> millrace.v1.JoinSessionRequest
+	16, // 23: millrace.v1.AdminService.LeaveSession:input_type -> millrace.v1.LeaveSessionRequest
+	18, // 24: millrace.v1.AdminService.Disconnect:input_type -> millrace.v1.DisconnectRequest
+	20, // 25: millrace.v1.AdminService.Revoke:input_type -> millrace.v1.RevokeRequest
+	22, // 26: millrace.v1.AdminService.Drain:input_type -> millrace.v1.DrainRequest
+	1,  // 27: millrace.v1.AdminService.GetStatus:output_type -> millrace.v1.GetStatusResponse
+	4,  // 28: millrace.v1.AdminService.ListTopics:output_type -> millrace.v1.ListTopicsResponse
+	7,  // 29: millrace.v1.AdminService.ListSessions:output_type -> millrace.v1.ListSessionsResponse
+	11, // 30: millrace.v1.AdminService.SubscribeSession:output_type -> millrace.v1.SubscribeSessionResponse
+	13, // 31: millrace.v1.AdminService.UnsubscribeSession:output_type -> millrace.v1.UnsubscribeSessionResponse
+	15, // 32: millrace.v1.AdminService.JoinSession:output_type -> millrace.v1.JoinSessionResponse
+	17, // 33: millrace.v1.AdminService.LeaveSession:output_type -> millrace.v1.LeaveSessionResponse
+	19, // 34: millrace.v1.AdminService.Disconnect:output_type -> millrace.v1.DisconnectResponse
+	21, // 35: millrace.v1.AdminService.Revoke:output_type -> millrace.v1.RevokeResponse
+	23, // 36: millrace.v1.AdminService.Drain:output_type -> millrace.v1.DrainResponse
+	27, // [27:37] is the sub-list for method output_type
+	17, // [17:27] is the sub-list for method input_type
+	17, // [17:17] is the sub-list for extension type_name
+	17, // [17:17] is the sub-list for extension extendee
+	0,  // [0:17] is the sub-list for field type_name
 }
 
 func init() { file_millrace_v1_admin_proto_init() }
@@ -1595,7 +1831,7 @@ func file_millrace_v1_admin_proto_init() {
 		(*SessionTarget_Session)(nil),
 		(*SessionTarget_Subject)(nil),
 	}
-	file_millrace_v1_admin_proto_msgTypes[16].OneofWrappers = []any{
+	file_millrace_v1_admin_proto_msgTypes[20].OneofWrappers = []any{
 		(*RevokeRequest_TokenId)(nil),
 		(*RevokeRequest_Subject)(nil),
 	}
@@ -1605,7 +1841,7 @@ func file_millrace_v1_admin_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_millrace_v1_admin_proto_rawDesc), len(file_millrace_v1_admin_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   20,
+			NumMessages:   24,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

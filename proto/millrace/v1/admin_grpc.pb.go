@@ -24,6 +24,8 @@ const (
 	AdminService_ListSessions_FullMethodName       = "/millrace.v1.AdminService/ListSessions"
 	AdminService_SubscribeSession_FullMethodName   = "/millrace.v1.AdminService/SubscribeSession"
 	AdminService_UnsubscribeSession_FullMethodName = "/millrace.v1.AdminService/UnsubscribeSession"
+	AdminService_JoinSession_FullMethodName        = "/millrace.v1.AdminService/JoinSession"
+	AdminService_LeaveSession_FullMethodName       = "/millrace.v1.AdminService/LeaveSession"
 	AdminService_Disconnect_FullMethodName         = "/millrace.v1.AdminService/Disconnect"
 	AdminService_Revoke_FullMethodName             = "/millrace.v1.AdminService/Revoke"
 	AdminService_Drain_FullMethodName              = "/millrace.v1.AdminService/Drain"
@@ -49,6 +51,12 @@ type AdminServiceClient interface {
 	// UnsubscribeSession ends a subscription of sessions. INVALID_ARGUMENT (BAD_REQUEST, TOPIC_INVALID), NOT_FOUND
 	// (NOT_FOUND).
 	UnsubscribeSession(ctx context.Context, in *UnsubscribeSessionRequest, opts ...grpc.CallOption) (*UnsubscribeSessionResponse, error)
+	// JoinSession makes sessions members of a topic without their asking, and subscribes them to it. INVALID_ARGUMENT
+	// (BAD_REQUEST, TOPIC_INVALID), NOT_FOUND (NOT_FOUND).
+	JoinSession(ctx context.Context, in *JoinSessionRequest, opts ...grpc.CallOption) (*JoinSessionResponse, error)
+	// LeaveSession ends a membership of sessions; their subscriptions stay. INVALID_ARGUMENT (BAD_REQUEST, TOPIC_INVALID),
+	// NOT_FOUND (NOT_FOUND).
+	LeaveSession(ctx context.Context, in *LeaveSessionRequest, opts ...grpc.CallOption) (*LeaveSessionResponse, error)
 	// Disconnect closes sessions. INVALID_ARGUMENT (BAD_REQUEST), NOT_FOUND (NOT_FOUND).
 	Disconnect(ctx context.Context, in *DisconnectRequest, opts ...grpc.CallOption) (*DisconnectResponse, error)
 	// Revoke makes tokens void before they expire, closes their sessions, and returns when every gateway has confirmed
@@ -118,6 +126,26 @@ func (c *adminServiceClient) UnsubscribeSession(ctx context.Context, in *Unsubsc
 	return out, nil
 }
 
+func (c *adminServiceClient) JoinSession(ctx context.Context, in *JoinSessionRequest, opts ...grpc.CallOption) (*JoinSessionResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(JoinSessionResponse)
+	err := c.cc.Invoke(ctx, AdminService_JoinSession_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *adminServiceClient) LeaveSession(ctx context.Context, in *LeaveSessionRequest, opts ...grpc.CallOption) (*LeaveSessionResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(LeaveSessionResponse)
+	err := c.cc.Invoke(ctx, AdminService_LeaveSession_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *adminServiceClient) Disconnect(ctx context.Context, in *DisconnectRequest, opts ...grpc.CallOption) (*DisconnectResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(DisconnectResponse)
@@ -168,6 +196,12 @@ type AdminServiceServer interface {
 	// UnsubscribeSession ends a subscription of sessions. INVALID_ARGUMENT (BAD_REQUEST, TOPIC_INVALID), NOT_FOUND
 	// (NOT_FOUND).
 	UnsubscribeSession(context.Context, *UnsubscribeSessionRequest) (*UnsubscribeSessionResponse, error)
+	// JoinSession makes sessions members of a topic without their asking, and subscribes them to it. INVALID_ARGUMENT
+	// (BAD_REQUEST, TOPIC_INVALID), NOT_FOUND (NOT_FOUND).
+	JoinSession(context.Context, *JoinSessionRequest) (*JoinSessionResponse, error)
+	// LeaveSession ends a membership of sessions; their subscriptions stay. INVALID_ARGUMENT (BAD_REQUEST, TOPIC_INVALID),
+	// NOT_FOUND (NOT_FOUND).
+	LeaveSession(context.Context, *LeaveSessionRequest) (*LeaveSessionResponse, error)
 	// Disconnect closes sessions. INVALID_ARGUMENT (BAD_REQUEST), NOT_FOUND (NOT_FOUND).
 	Disconnect(context.Context, *DisconnectRequest) (*DisconnectResponse, error)
 	// Revoke makes tokens void before they expire, closes their sessions, and returns when every gateway has confirmed
@@ -201,6 +235,12 @@ func (UnimplementedAdminServiceServer) SubscribeSession(context.Context, *Subscr
 }
 func (UnimplementedAdminServiceServer) UnsubscribeSession(context.Context, *UnsubscribeSessionRequest) (*UnsubscribeSessionResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method UnsubscribeSession not implemented")
+}
+func (UnimplementedAdminServiceServer) JoinSession(context.Context, *JoinSessionRequest) (*JoinSessionResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method JoinSession not implemented")
+}
+func (UnimplementedAdminServiceServer) LeaveSession(context.Context, *LeaveSessionRequest) (*LeaveSessionResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method LeaveSession not implemented")
 }
 func (UnimplementedAdminServiceServer) Disconnect(context.Context, *DisconnectRequest) (*DisconnectResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Disconnect not implemented")
@@ -322,6 +362,42 @@ func _AdminService_UnsubscribeSession_Handler(srv interface{}, ctx context.Conte
 	return interceptor(ctx, in, info, handler)
 }
 
+func _AdminService_JoinSession_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(JoinSessionRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AdminServiceServer).JoinSession(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: AdminService_JoinSession_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AdminServiceServer).JoinSession(ctx, req.(*JoinSessionRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _AdminService_LeaveSession_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(LeaveSessionRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AdminServiceServer).LeaveSession(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: AdminService_LeaveSession_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AdminServiceServer).LeaveSession(ctx, req.(*LeaveSessionRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _AdminService_Disconnect_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(DisconnectRequest)
 	if err := dec(in); err != nil {
@@ -402,6 +478,14 @@ var AdminService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "UnsubscribeSession",
 			Handler:    _AdminService_UnsubscribeSession_Handler,
+		},
+		{
+			MethodName: "JoinSession",
+			Handler:    _AdminService_JoinSession_Handler,
+		},
+		{
+			MethodName: "LeaveSession",
+			Handler:    _AdminService_LeaveSession_Handler,
 		},
 		{
 			MethodName: "Disconnect",

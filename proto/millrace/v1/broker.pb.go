@@ -329,7 +329,7 @@ func (x *SubscribeRequest) GetCursor() string {
 	return ""
 }
 
-// SubscribeResponse carries what is new: attached, events, gap, advanced, detached, refused, members or goaway. The topics
+// SubscribeResponse carries what is new: attached, events, gap, advanced, detached, refused or goaway. The topics
 // of a pattern are attached by themselves, each under an alias of the broker's choice.
 type SubscribeResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -734,13 +734,16 @@ func (x *PresenceRequest) GetPage() string {
 	return ""
 }
 
-// PresenceResponse is who is in a topic.
+// PresenceResponse is who is in a topic, or a page of it. Pages are not of one moment, yet who takes all of them and then applies
+// the events of the lifecycle log after the as_of of the first has the list.
 type PresenceResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// In no promised order. None if only the count was asked for, or there are too many to list.
+	// In no promised order. None if only the counts were asked for.
 	Members []*Member `protobuf:"bytes,1,rep,name=members,proto3" json:"members,omitempty"`
 	// How many there are in all.
-	Count uint64 `protobuf:"varint,2,opt,name=count,proto3" json:"count,omitempty"`
+	Count uint32 `protobuf:"varint,2,opt,name=count,proto3" json:"count,omitempty"`
+	// How many distinct subjects they have.
+	Subjects uint32 `protobuf:"varint,5,opt,name=subjects,proto3" json:"subjects,omitempty"`
 	// Where to go on; empty at the end.
 	NextPage string `protobuf:"bytes,3,opt,name=next_page,json=nextPage,proto3" json:"next_page,omitempty"`
 	// How far the topic's lifecycle log, $presence:TOPIC, is contained in this.
@@ -786,9 +789,16 @@ func (x *PresenceResponse) GetMembers() []*Member {
 	return nil
 }
 
-func (x *PresenceResponse) GetCount() uint64 {
+func (x *PresenceResponse) GetCount() uint32 {
 	if x != nil {
 		return x.Count
+	}
+	return 0
+}
+
+func (x *PresenceResponse) GetSubjects() uint32 {
+	if x != nil {
+		return x.Subjects
 	}
 	return 0
 }
@@ -856,10 +866,11 @@ const file_millrace_v1_broker_proto_rawDesc = "" +
 	"\n" +
 	"count_only\x18\x02 \x01(\bR\tcountOnly\x12\x14\n" +
 	"\x05limit\x18\x03 \x01(\rR\x05limit\x12\x12\n" +
-	"\x04page\x18\x04 \x01(\tR\x04page\"\xa0\x01\n" +
+	"\x04page\x18\x04 \x01(\tR\x04page\"\xbc\x01\n" +
 	"\x10PresenceResponse\x12-\n" +
 	"\amembers\x18\x01 \x03(\v2\x13.millrace.v1.MemberR\amembers\x12\x14\n" +
-	"\x05count\x18\x02 \x01(\x04R\x05count\x12\x1b\n" +
+	"\x05count\x18\x02 \x01(\rR\x05count\x12\x1a\n" +
+	"\bsubjects\x18\x05 \x01(\rR\bsubjects\x12\x1b\n" +
 	"\tnext_page\x18\x03 \x01(\tR\bnextPage\x12*\n" +
 	"\x05as_of\x18\x04 \x01(\v2\x15.millrace.v1.PositionR\x04asOf2\xcf\x03\n" +
 	"\rBrokerService\x12D\n" +

@@ -58,7 +58,7 @@ type BrokerServiceClient interface {
 	// PERMISSION_DENIED (FORBIDDEN), UNIMPLEMENTED (UNSUPPORTED: an ephemeral topic).
 	History(ctx context.Context, in *HistoryRequest, opts ...grpc.CallOption) (*HistoryResponse, error)
 	// Presence reads who is in a topic, or how many. INVALID_ARGUMENT (BAD_REQUEST, TOPIC_INVALID), PERMISSION_DENIED
-	// (FORBIDDEN), UNIMPLEMENTED (UNSUPPORTED: this broker keeps no members).
+	// (FORBIDDEN).
 	Presence(ctx context.Context, in *PresenceRequest, opts ...grpc.CallOption) (*PresenceResponse, error)
 }
 
@@ -176,7 +176,7 @@ type BrokerServiceServer interface {
 	// PERMISSION_DENIED (FORBIDDEN), UNIMPLEMENTED (UNSUPPORTED: an ephemeral topic).
 	History(context.Context, *HistoryRequest) (*HistoryResponse, error)
 	// Presence reads who is in a topic, or how many. INVALID_ARGUMENT (BAD_REQUEST, TOPIC_INVALID), PERMISSION_DENIED
-	// (FORBIDDEN), UNIMPLEMENTED (UNSUPPORTED: this broker keeps no members).
+	// (FORBIDDEN).
 	Presence(context.Context, *PresenceRequest) (*PresenceResponse, error)
 	mustEmbedUnimplementedBrokerServiceServer()
 }

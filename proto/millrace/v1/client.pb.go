@@ -241,7 +241,7 @@ type ClientFrame_Update struct {
 }
 
 type ClientFrame_Leave struct {
-	// End a membership; the subscription stays. Answered with done.
+	// End a membership; the subscription stays. Answered with left.
 	Leave *LeaveFrame `protobuf:"bytes,9,opt,name=leave,proto3,oneof"`
 }
 
@@ -317,6 +317,7 @@ type ServerFrame struct {
 	//	*ServerFrame_Goaway
 	//	*ServerFrame_Pong
 	//	*ServerFrame_Heartbeat
+	//	*ServerFrame_Left
 	Kind          isServerFrame_Kind `protobuf_oneof:"kind"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -519,6 +520,15 @@ func (x *ServerFrame) GetHeartbeat() *HeartbeatFrame {
 	return nil
 }
 
+func (x *ServerFrame) GetLeft() *LeftFrame {
+	if x != nil {
+		if x, ok := x.Kind.(*ServerFrame_Left); ok {
+			return x.Left
+		}
+	}
+	return nil
+}
+
 type isServerFrame_Kind interface {
 	isServerFrame_Kind()
 }
@@ -569,7 +579,7 @@ type ServerFrame_Joined struct {
 }
 
 type ServerFrame_Members struct {
-	// Who came, changed and went in a joined topic.
+	// Who came, changed and went in a topic.
 	Members *MemberChanges `protobuf:"bytes,11,opt,name=members,proto3,oneof"`
 }
 
@@ -608,6 +618,11 @@ type ServerFrame_Heartbeat struct {
 	Heartbeat *HeartbeatFrame `protobuf:"bytes,18,opt,name=heartbeat,proto3,oneof"`
 }
 
+type ServerFrame_Left struct {
+	// The session is no longer a member.
+	Left *LeftFrame `protobuf:"bytes,19,opt,name=left,proto3,oneof"`
+}
+
 func (*ServerFrame_Connected) isServerFrame_Kind() {}
 
 func (*ServerFrame_Subscribed) isServerFrame_Kind() {}
@@ -642,6 +657,8 @@ func (*ServerFrame_Pong) isServerFrame_Kind() {}
 
 func (*ServerFrame_Heartbeat) isServerFrame_Kind() {}
 
+func (*ServerFrame_Left) isServerFrame_Kind() {}
+
 // SubscribeFrame asks for a topic, or for all topics of a cursor.
 type SubscribeFrame struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -657,7 +674,9 @@ type SubscribeFrame struct {
 	Filter string `protobuf:"bytes,4,opt,name=filter,proto3" json:"filter,omitempty"`
 	// In the classes latest and ephemeral: at most so many events a second, from 0.001 to 1000, newer ones taking the place
 	// of older ones. 0 is no limit.
-	MaxRate       float64 `protobuf:"fixed64,5,opt,name=max_rate,json=maxRate,proto3" json:"max_rate,omitempty"`
+	MaxRate float64 `protobuf:"fixed64,5,opt,name=max_rate,json=maxRate,proto3" json:"max_rate,omitempty"`
+	// The session wants members frames of the topic. Not for a pattern.
+	Members       bool `protobuf:"varint,6,opt,name=members,proto3" json:"members,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -725,6 +744,13 @@ func (x *SubscribeFrame) GetMaxRate() float64 {
 		return x.MaxRate
 	}
 	return 0
+}
+
+func (x *SubscribeFrame) GetMembers() bool {
+	if x != nil {
+		return x.Members
+	}
+	return false
 }
 
 // UnsubscribeFrame ends a subscription, and a membership with it.
@@ -2133,7 +2159,8 @@ func (x *HistoryPageFrame) GetMore() bool {
 	return false
 }
 
-// JoinedFrame says that the session is a member. Everyone else in the topic follows in a members frame.
+// JoinedFrame says that the session is a member. Everyone in the topic, itself included, follows in a members frame if it
+// wants them.
 type JoinedFrame struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The topic.
@@ -2141,7 +2168,9 @@ type JoinedFrame struct {
 	// The member that the session is.
 	Member *Member `protobuf:"bytes,2,opt,name=member,proto3" json:"member,omitempty"`
 	// How many members there are.
-	Count uint64 `protobuf:"varint,3,opt,name=count,proto3" json:"count,omitempty"`
+	Count uint32 `protobuf:"varint,3,opt,name=count,proto3" json:"count,omitempty"`
+	// How many distinct subjects they have.
+	Subjects uint32 `protobuf:"varint,5,opt,name=subjects,proto3" json:"subjects,omitempty"`
 	// What the session's cursor begins with from here on; empty if it did not change.
 	Cursor        string `protobuf:"bytes,4,opt,name=cursor,proto3" json:"cursor,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -2192,9 +2221,16 @@ func (x *JoinedFrame) GetMember() *Member {
 	return nil
 }
 
-func (x *JoinedFrame) GetCount() uint64 {
+func (x *JoinedFrame) GetCount() uint32 {
 	if x != nil {
 		return x.Count
+	}
+	return 0
+}
+
+func (x *JoinedFrame) GetSubjects() uint32 {
+	if x != nil {
+		return x.Subjects
 	}
 	return 0
 }
@@ -2206,15 +2242,82 @@ func (x *JoinedFrame) GetCursor() string {
 	return ""
 }
 
-// PresencePageFrame is who is in a topic.
+// LeftFrame says that the session is no longer a member. The subscription stays.
+type LeftFrame struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The topic.
+	Topic string `protobuf:"bytes,1,opt,name=topic,proto3" json:"topic,omitempty"`
+	// Why, if the peer did not ask for it.
+	Error *Error `protobuf:"bytes,2,opt,name=error,proto3" json:"error,omitempty"`
+	// What the session's cursor begins with from here on; empty if it did not change.
+	Cursor        string `protobuf:"bytes,3,opt,name=cursor,proto3" json:"cursor,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LeftFrame) Reset() {
+	*x = LeftFrame{}
+	mi := &file_millrace_v1_client_proto_msgTypes[21]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LeftFrame) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LeftFrame) ProtoMessage() {}
+
+func (x *LeftFrame) ProtoReflect() protoreflect.Message {
+	mi := &file_millrace_v1_client_proto_msgTypes[21]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LeftFrame.ProtoReflect.Descriptor instead.
+func (*LeftFrame) Descriptor() ([]byte, []int) {
+	return file_millrace_v1_client_proto_rawDescGZIP(), []int{21}
+}
+
+func (x *LeftFrame) GetTopic() string {
+	if x != nil {
+		return x.Topic
+	}
+	return ""
+}
+
+func (x *LeftFrame) GetError() *Error {
+	if x != nil {
+		return x.Error
+	}
+	return nil
+}
+
+func (x *LeftFrame) GetCursor() string {
+	if x != nil {
+		return x.Cursor
+	}
+	return ""
+}
+
+// PresencePageFrame is who is in a topic, or a page of it. Pages are not of one moment; with the events of the lifecycle log after
+// the as_of of the first they add up to the list.
 type PresencePageFrame struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The topic.
 	Topic string `protobuf:"bytes,1,opt,name=topic,proto3" json:"topic,omitempty"`
-	// In no promised order. None if only the count was asked for, or there are too many to list.
+	// In no promised order. None if only the counts were asked for.
 	Members []*Member `protobuf:"bytes,2,rep,name=members,proto3" json:"members,omitempty"`
 	// How many there are in all.
-	Count uint64 `protobuf:"varint,3,opt,name=count,proto3" json:"count,omitempty"`
+	Count uint32 `protobuf:"varint,3,opt,name=count,proto3" json:"count,omitempty"`
+	// How many distinct subjects they have.
+	Subjects uint32 `protobuf:"varint,6,opt,name=subjects,proto3" json:"subjects,omitempty"`
 	// Where to go on; empty at the end.
 	NextPage string `protobuf:"bytes,4,opt,name=next_page,json=nextPage,proto3" json:"next_page,omitempty"`
 	// How far the topic's lifecycle log, $presence:TOPIC, is contained in this.
@@ -2225,7 +2328,7 @@ type PresencePageFrame struct {
 
 func (x *PresencePageFrame) Reset() {
 	*x = PresencePageFrame{}
-	mi := &file_millrace_v1_client_proto_msgTypes[21]
+	mi := &file_millrace_v1_client_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2237,7 +2340,7 @@ func (x *PresencePageFrame) String() string {
 func (*PresencePageFrame) ProtoMessage() {}
 
 func (x *PresencePageFrame) ProtoReflect() protoreflect.Message {
-	mi := &file_millrace_v1_client_proto_msgTypes[21]
+	mi := &file_millrace_v1_client_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2250,7 +2353,7 @@ func (x *PresencePageFrame) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PresencePageFrame.ProtoReflect.Descriptor instead.
 func (*PresencePageFrame) Descriptor() ([]byte, []int) {
-	return file_millrace_v1_client_proto_rawDescGZIP(), []int{21}
+	return file_millrace_v1_client_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *PresencePageFrame) GetTopic() string {
@@ -2267,9 +2370,16 @@ func (x *PresencePageFrame) GetMembers() []*Member {
 	return nil
 }
 
-func (x *PresencePageFrame) GetCount() uint64 {
+func (x *PresencePageFrame) GetCount() uint32 {
 	if x != nil {
 		return x.Count
+	}
+	return 0
+}
+
+func (x *PresencePageFrame) GetSubjects() uint32 {
+	if x != nil {
+		return x.Subjects
 	}
 	return 0
 }
@@ -2299,7 +2409,7 @@ type RefreshedFrame struct {
 
 func (x *RefreshedFrame) Reset() {
 	*x = RefreshedFrame{}
-	mi := &file_millrace_v1_client_proto_msgTypes[22]
+	mi := &file_millrace_v1_client_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2311,7 +2421,7 @@ func (x *RefreshedFrame) String() string {
 func (*RefreshedFrame) ProtoMessage() {}
 
 func (x *RefreshedFrame) ProtoReflect() protoreflect.Message {
-	mi := &file_millrace_v1_client_proto_msgTypes[22]
+	mi := &file_millrace_v1_client_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2324,7 +2434,7 @@ func (x *RefreshedFrame) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RefreshedFrame.ProtoReflect.Descriptor instead.
 func (*RefreshedFrame) Descriptor() ([]byte, []int) {
-	return file_millrace_v1_client_proto_rawDescGZIP(), []int{22}
+	return file_millrace_v1_client_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *RefreshedFrame) GetExpiresMs() int64 {
@@ -2345,7 +2455,7 @@ type DoneFrame struct {
 
 func (x *DoneFrame) Reset() {
 	*x = DoneFrame{}
-	mi := &file_millrace_v1_client_proto_msgTypes[23]
+	mi := &file_millrace_v1_client_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2357,7 +2467,7 @@ func (x *DoneFrame) String() string {
 func (*DoneFrame) ProtoMessage() {}
 
 func (x *DoneFrame) ProtoReflect() protoreflect.Message {
-	mi := &file_millrace_v1_client_proto_msgTypes[23]
+	mi := &file_millrace_v1_client_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2370,7 +2480,7 @@ func (x *DoneFrame) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DoneFrame.ProtoReflect.Descriptor instead.
 func (*DoneFrame) Descriptor() ([]byte, []int) {
-	return file_millrace_v1_client_proto_rawDescGZIP(), []int{23}
+	return file_millrace_v1_client_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *DoneFrame) GetCursor() string {
@@ -2389,7 +2499,7 @@ type PongFrame struct {
 
 func (x *PongFrame) Reset() {
 	*x = PongFrame{}
-	mi := &file_millrace_v1_client_proto_msgTypes[24]
+	mi := &file_millrace_v1_client_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2401,7 +2511,7 @@ func (x *PongFrame) String() string {
 func (*PongFrame) ProtoMessage() {}
 
 func (x *PongFrame) ProtoReflect() protoreflect.Message {
-	mi := &file_millrace_v1_client_proto_msgTypes[24]
+	mi := &file_millrace_v1_client_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2414,7 +2524,7 @@ func (x *PongFrame) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PongFrame.ProtoReflect.Descriptor instead.
 func (*PongFrame) Descriptor() ([]byte, []int) {
-	return file_millrace_v1_client_proto_rawDescGZIP(), []int{24}
+	return file_millrace_v1_client_proto_rawDescGZIP(), []int{25}
 }
 
 // HeartbeatFrame is a sign of life; it has nothing to add.
@@ -2426,7 +2536,7 @@ type HeartbeatFrame struct {
 
 func (x *HeartbeatFrame) Reset() {
 	*x = HeartbeatFrame{}
-	mi := &file_millrace_v1_client_proto_msgTypes[25]
+	mi := &file_millrace_v1_client_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2438,7 +2548,7 @@ func (x *HeartbeatFrame) String() string {
 func (*HeartbeatFrame) ProtoMessage() {}
 
 func (x *HeartbeatFrame) ProtoReflect() protoreflect.Message {
-	mi := &file_millrace_v1_client_proto_msgTypes[25]
+	mi := &file_millrace_v1_client_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2451,7 +2561,7 @@ func (x *HeartbeatFrame) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HeartbeatFrame.ProtoReflect.Descriptor instead.
 func (*HeartbeatFrame) Descriptor() ([]byte, []int) {
-	return file_millrace_v1_client_proto_rawDescGZIP(), []int{25}
+	return file_millrace_v1_client_proto_rawDescGZIP(), []int{26}
 }
 
 var File_millrace_v1_client_proto protoreflect.FileDescriptor
@@ -2474,7 +2584,7 @@ const file_millrace_v1_client_proto_rawDesc = "" +
 	"\x03ack\x18\v \x01(\v2\x15.millrace.v1.AckFrameH\x00R\x03ack\x125\n" +
 	"\arefresh\x18\f \x01(\v2\x19.millrace.v1.RefreshFrameH\x00R\arefresh\x12,\n" +
 	"\x04ping\x18\r \x01(\v2\x16.millrace.v1.PingFrameH\x00R\x04pingB\x06\n" +
-	"\x04kind\"\xcc\a\n" +
+	"\x04kind\"\xfa\a\n" +
 	"\vServerFrame\x12\x0e\n" +
 	"\x02re\x18\x01 \x01(\rR\x02re\x12;\n" +
 	"\tconnected\x18\x02 \x01(\v2\x1b.millrace.v1.ConnectedFrameH\x00R\tconnected\x12>\n" +
@@ -2496,14 +2606,16 @@ const file_millrace_v1_client_proto_rawDesc = "" +
 	"\x05error\x18\x0f \x01(\v2\x12.millrace.v1.ErrorH\x00R\x05error\x12-\n" +
 	"\x06goaway\x18\x10 \x01(\v2\x13.millrace.v1.GoawayH\x00R\x06goaway\x12,\n" +
 	"\x04pong\x18\x11 \x01(\v2\x16.millrace.v1.PongFrameH\x00R\x04pong\x12;\n" +
-	"\theartbeat\x18\x12 \x01(\v2\x1b.millrace.v1.HeartbeatFrameH\x00R\theartbeatB\x06\n" +
-	"\x04kind\"\x9b\x01\n" +
+	"\theartbeat\x18\x12 \x01(\v2\x1b.millrace.v1.HeartbeatFrameH\x00R\theartbeat\x12,\n" +
+	"\x04left\x18\x13 \x01(\v2\x16.millrace.v1.LeftFrameH\x00R\x04leftB\x06\n" +
+	"\x04kind\"\xb5\x01\n" +
 	"\x0eSubscribeFrame\x12\x14\n" +
 	"\x05topic\x18\x01 \x01(\tR\x05topic\x12(\n" +
 	"\x05start\x18\x02 \x01(\v2\x12.millrace.v1.StartR\x05start\x12\x16\n" +
 	"\x06cursor\x18\x03 \x01(\tR\x06cursor\x12\x16\n" +
 	"\x06filter\x18\x04 \x01(\tR\x06filter\x12\x19\n" +
-	"\bmax_rate\x18\x05 \x01(\x01R\amaxRate\"(\n" +
+	"\bmax_rate\x18\x05 \x01(\x01R\amaxRate\x12\x18\n" +
+	"\amembers\x18\x06 \x01(\bR\amembers\"(\n" +
 	"\x10UnsubscribeFrame\x12\x14\n" +
 	"\x05topic\x18\x01 \x01(\tR\x05topic\"\xec\x02\n" +
 	"\fPublishFrame\x12\x14\n" +
@@ -2610,16 +2722,22 @@ const file_millrace_v1_client_proto_rawDesc = "" +
 	"\x03gap\x18\x03 \x01(\v2\x10.millrace.v1.GapR\x03gap\x12)\n" +
 	"\x04next\x18\x04 \x01(\v2\x15.millrace.v1.PositionR\x04next\x12)\n" +
 	"\x04head\x18\x05 \x01(\v2\x15.millrace.v1.PositionR\x04head\x12\x12\n" +
-	"\x04more\x18\x06 \x01(\bR\x04more\"~\n" +
+	"\x04more\x18\x06 \x01(\bR\x04more\"\x9a\x01\n" +
 	"\vJoinedFrame\x12\x14\n" +
 	"\x05topic\x18\x01 \x01(\tR\x05topic\x12+\n" +
 	"\x06member\x18\x02 \x01(\v2\x13.millrace.v1.MemberR\x06member\x12\x14\n" +
-	"\x05count\x18\x03 \x01(\x04R\x05count\x12\x16\n" +
-	"\x06cursor\x18\x04 \x01(\tR\x06cursor\"\xb7\x01\n" +
+	"\x05count\x18\x03 \x01(\rR\x05count\x12\x1a\n" +
+	"\bsubjects\x18\x05 \x01(\rR\bsubjects\x12\x16\n" +
+	"\x06cursor\x18\x04 \x01(\tR\x06cursor\"c\n" +
+	"\tLeftFrame\x12\x14\n" +
+	"\x05topic\x18\x01 \x01(\tR\x05topic\x12(\n" +
+	"\x05error\x18\x02 \x01(\v2\x12.millrace.v1.ErrorR\x05error\x12\x16\n" +
+	"\x06cursor\x18\x03 \x01(\tR\x06cursor\"\xd3\x01\n" +
 	"\x11PresencePageFrame\x12\x14\n" +
 	"\x05topic\x18\x01 \x01(\tR\x05topic\x12-\n" +
 	"\amembers\x18\x02 \x03(\v2\x13.millrace.v1.MemberR\amembers\x12\x14\n" +
-	"\x05count\x18\x03 \x01(\x04R\x05count\x12\x1b\n" +
+	"\x05count\x18\x03 \x01(\rR\x05count\x12\x1a\n" +
+	"\bsubjects\x18\x06 \x01(\rR\bsubjects\x12\x1b\n" +
 	"\tnext_page\x18\x04 \x01(\tR\bnextPage\x12*\n" +
 	"\x05as_of\x18\x05 \x01(\v2\x15.millrace.v1.PositionR\x04asOf\"/\n" +
 	"\x0eRefreshedFrame\x12\x1d\n" +
@@ -2642,7 +2760,7 @@ func file_millrace_v1_client_proto_rawDescGZIP() []byte {
 	return file_millrace_v1_client_proto_rawDescData
 }
 
-var file_millrace_v1_client_proto_msgTypes = make([]protoimpl.MessageInfo, 26)
+var file_millrace_v1_client_proto_msgTypes = make([]protoimpl.MessageInfo, 27)
 var file_millrace_v1_client_proto_goTypes = []any{
 	(*ClientFrame)(nil),       // 0: millrace.v1.ClientFrame
 	(*ServerFrame)(nil),       // 1: millrace.v1.ServerFrame
@@ -2665,20 +2783,21 @@ var file_millrace_v1_client_proto_goTypes = []any{
 	(*PublishedFrame)(nil),    // 18: millrace.v1.PublishedFrame
 	(*HistoryPageFrame)(nil),  // 19: millrace.v1.HistoryPageFrame
 	(*JoinedFrame)(nil),       // 20: millrace.v1.JoinedFrame
-	(*PresencePageFrame)(nil), // 21: millrace.v1.PresencePageFrame
-	(*RefreshedFrame)(nil),    // 22: millrace.v1.RefreshedFrame
-	(*DoneFrame)(nil),         // 23: millrace.v1.DoneFrame
-	(*PongFrame)(nil),         // 24: millrace.v1.PongFrame
-	(*HeartbeatFrame)(nil),    // 25: millrace.v1.HeartbeatFrame
-	(*Gap)(nil),               // 26: millrace.v1.Gap
-	(*MemberChanges)(nil),     // 27: millrace.v1.MemberChanges
-	(*Error)(nil),             // 28: millrace.v1.Error
-	(*Goaway)(nil),            // 29: millrace.v1.Goaway
-	(*Start)(nil),             // 30: millrace.v1.Start
-	(*Header)(nil),            // 31: millrace.v1.Header
-	(*Position)(nil),          // 32: millrace.v1.Position
-	(*Sender)(nil),            // 33: millrace.v1.Sender
-	(*Member)(nil),            // 34: millrace.v1.Member
+	(*LeftFrame)(nil),         // 21: millrace.v1.LeftFrame
+	(*PresencePageFrame)(nil), // 22: millrace.v1.PresencePageFrame
+	(*RefreshedFrame)(nil),    // 23: millrace.v1.RefreshedFrame
+	(*DoneFrame)(nil),         // 24: millrace.v1.DoneFrame
+	(*PongFrame)(nil),         // 25: millrace.v1.PongFrame
+	(*HeartbeatFrame)(nil),    // 26: millrace.v1.HeartbeatFrame
+	(*Gap)(nil),               // 27: millrace.v1.Gap
+	(*MemberChanges)(nil),     // 28: millrace.v1.MemberChanges
+	(*Error)(nil),             // 29: millrace.v1.Error
+	(*Goaway)(nil),            // 30: millrace.v1.Goaway
+	(*Start)(nil),             // 31: millrace.v1.Start
+	(*Header)(nil),            // 32: millrace.v1.Header
+	(*Position)(nil),          // 33: millrace.v1.Position
+	(*Sender)(nil),            // 34: millrace.v1.Sender
+	(*Member)(nil),            // 35: millrace.v1.Member
 }
 var file_millrace_v1_client_proto_depIdxs = []int32{
 	2,  // 0: millrace.v1.ClientFrame.subscribe:type_name -> millrace.v1.SubscribeFrame
@@ -2697,44 +2816,46 @@ var file_millrace_v1_client_proto_depIdxs = []int32{
 	14, // 13: millrace.v1.ServerFrame.subscribed:type_name -> millrace.v1.SubscribedFrame
 	15, // 14: millrace.v1.ServerFrame.unsubscribed:type_name -> millrace.v1.UnsubscribedFrame
 	16, // 15: millrace.v1.ServerFrame.event:type_name -> millrace.v1.EventFrame
-	26, // 16: millrace.v1.ServerFrame.gap:type_name -> millrace.v1.Gap
+	27, // 16: millrace.v1.ServerFrame.gap:type_name -> millrace.v1.Gap
 	17, // 17: millrace.v1.ServerFrame.advanced:type_name -> millrace.v1.AdvancedFrame
 	18, // 18: millrace.v1.ServerFrame.published:type_name -> millrace.v1.PublishedFrame
 	19, // 19: millrace.v1.ServerFrame.history:type_name -> millrace.v1.HistoryPageFrame
 	20, // 20: millrace.v1.ServerFrame.joined:type_name -> millrace.v1.JoinedFrame
-	27, // 21: millrace.v1.ServerFrame.members:type_name -> millrace.v1.MemberChanges
-	21, // 22: millrace.v1.ServerFrame.presence:type_name -> millrace.v1.PresencePageFrame
-	22, // 23: millrace.v1.ServerFrame.refreshed:type_name -> millrace.v1.RefreshedFrame
-	23, // 24: millrace.v1.ServerFrame.done:type_name -> millrace.v1.DoneFrame
-	28, // 25: millrace.v1.ServerFrame.error:type_name -> millrace.v1.Error
-	29, // 26: millrace.v1.ServerFrame.goaway:type_name -> millrace.v1.Goaway
-	24, // 27: millrace.v1.ServerFrame.pong:type_name -> millrace.v1.PongFrame
-	25, // 28: millrace.v1.ServerFrame.heartbeat:type_name -> millrace.v1.HeartbeatFrame
-	30, // 29: millrace.v1.SubscribeFrame.start:type_name -> millrace.v1.Start
-	31, // 30: millrace.v1.PublishFrame.headers:type_name -> millrace.v1.Header
-	32, // 31: millrace.v1.PublishFrame.expect:type_name -> millrace.v1.Position
-	30, // 32: millrace.v1.HistoryFrame.start:type_name -> millrace.v1.Start
-	30, // 33: millrace.v1.JoinFrame.start:type_name -> millrace.v1.Start
-	32, // 34: millrace.v1.AckFrame.position:type_name -> millrace.v1.Position
-	32, // 35: millrace.v1.SubscribedFrame.position:type_name -> millrace.v1.Position
-	28, // 36: millrace.v1.UnsubscribedFrame.error:type_name -> millrace.v1.Error
-	32, // 37: millrace.v1.EventFrame.position:type_name -> millrace.v1.Position
-	31, // 38: millrace.v1.EventFrame.headers:type_name -> millrace.v1.Header
-	33, // 39: millrace.v1.EventFrame.sender:type_name -> millrace.v1.Sender
-	32, // 40: millrace.v1.AdvancedFrame.position:type_name -> millrace.v1.Position
-	32, // 41: millrace.v1.PublishedFrame.position:type_name -> millrace.v1.Position
-	16, // 42: millrace.v1.HistoryPageFrame.events:type_name -> millrace.v1.EventFrame
-	26, // 43: millrace.v1.HistoryPageFrame.gap:type_name -> millrace.v1.Gap
-	32, // 44: millrace.v1.HistoryPageFrame.next:type_name -> millrace.v1.Position
-	32, // 45: millrace.v1.HistoryPageFrame.head:type_name -> millrace.v1.Position
-	34, // 46: millrace.v1.JoinedFrame.member:type_name -> millrace.v1.Member
-	34, // 47: millrace.v1.PresencePageFrame.members:type_name -> millrace.v1.Member
-	32, // 48: millrace.v1.PresencePageFrame.as_of:type_name -> millrace.v1.Position
-	49, // [49:49] is the sub-list for method output_type
-	49, // [49:49] is the sub-list for method input_type
-	49, // [49:49] is the sub-list for extension type_name
-	49, // [49:49] is the sub-list for extension extendee
-	0,  // [0:49] is the sub-list for field type_name
+	28, // 21: millrace.v1.ServerFrame.members:type_name -> millrace.v1.MemberChanges
+	22, // 22: millrace.v1.ServerFrame.presence:type_name -> millrace.v1.PresencePageFrame
+	23, // 23: millrace.v1.ServerFrame.refreshed:type_name -> millrace.v1.RefreshedFrame
+	24, // 24: millrace.v1.ServerFrame.done:type_name -> millrace.v1.DoneFrame
+	29, // 25: millrace.v1.ServerFrame.error:type_name -> millrace.v1.Error
+	30, // 26: millrace.v1.ServerFrame.goaway:type_name -> millrace.v1.Goaway
+	25, // 27: millrace.v1.ServerFrame.pong:type_name -> millrace.v1.PongFrame
+	26, // 28: millrace.v1.ServerFrame.heartbeat:type_name -> millrace.v1.HeartbeatFrame
+	21, // 29: millrace.v1.ServerFrame.left:type_name -> millrace.v1.LeftFrame
+	31, // 30: millrace.v1.SubscribeFrame.start:type_name -> millrace.v1.Start
+	32, // 31: millrace.v1.PublishFrame.headers:type_name -> millrace.v1.Header
+	33, // 32: millrace.v1.PublishFrame.expect:type_name -> millrace.v1.Position
+	31, // 33: millrace.v1.HistoryFrame.start:type_name -> millrace.v1.Start
+	31, // 34: millrace.v1.JoinFrame.start:type_name -> millrace.v1.Start
+	33, // 35: millrace.v1.AckFrame.position:type_name -> millrace.v1.Position
+	33, // 36: millrace.v1.SubscribedFrame.position:type_name -> millrace.v1.Position
+	29, // 37: millrace.v1.UnsubscribedFrame.error:type_name -> millrace.v1.Error
+	33, // 38: millrace.v1.EventFrame.position:type_name -> millrace.v1.Position
+	32, // 39: millrace.v1.EventFrame.headers:type_name -> millrace.v1.Header
+	34, // 40: millrace.v1.EventFrame.sender:type_name -> millrace.v1.Sender
+	33, // 41: millrace.v1.AdvancedFrame.position:type_name -> millrace.v1.Position
+	33, // 42: millrace.v1.PublishedFrame.position:type_name -> millrace.v1.Position
+	16, // 43: millrace.v1.HistoryPageFrame.events:type_name -> millrace.v1.EventFrame
+	27, // 44: millrace.v1.HistoryPageFrame.gap:type_name -> millrace.v1.Gap
+	33, // 45: millrace.v1.HistoryPageFrame.next:type_name -> millrace.v1.Position
+	33, // 46: millrace.v1.HistoryPageFrame.head:type_name -> millrace.v1.Position
+	35, // 47: millrace.v1.JoinedFrame.member:type_name -> millrace.v1.Member
+	29, // 48: millrace.v1.LeftFrame.error:type_name -> millrace.v1.Error
+	35, // 49: millrace.v1.PresencePageFrame.members:type_name -> millrace.v1.Member
+	33, // 50: millrace.v1.PresencePageFrame.as_of:type_name -> millrace.v1.Position
+	51, // [51:51] is the sub-list for method output_type
+	51, // [51:51] is the sub-list for method input_type
+	51, // [51:51] is the sub-list for extension type_name
+	51, // [51:51] is the sub-list for extension extendee
+	0,  // [0:51] is the sub-list for field type_name
 }
 
 func init() { file_millrace_v1_client_proto_init() }
@@ -2777,6 +2898,7 @@ func file_millrace_v1_client_proto_init() {
 		(*ServerFrame_Goaway)(nil),
 		(*ServerFrame_Pong)(nil),
 		(*ServerFrame_Heartbeat)(nil),
+		(*ServerFrame_Left)(nil),
 	}
 	file_millrace_v1_client_proto_msgTypes[4].OneofWrappers = []any{
 		(*PublishFrame_Data)(nil),
@@ -2795,7 +2917,7 @@ func file_millrace_v1_client_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_millrace_v1_client_proto_rawDesc), len(file_millrace_v1_client_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   26,
+			NumMessages:   27,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -787,9 +787,7 @@ type Subscription struct {
 	Filter string `protobuf:"bytes,4,opt,name=filter,proto3" json:"filter,omitempty"`
 	// In the classes latest and ephemeral: at most so many events a second, from 0.001 to 1000, newer ones taking the place
 	// of older ones. 0 is no limit. Class log refuses it as unsupported.
-	MaxRate float64 `protobuf:"fixed64,5,opt,name=max_rate,json=maxRate,proto3" json:"max_rate,omitempty"`
-	// Also tell of the topic's members: a snapshot first, then changes.
-	Members       bool `protobuf:"varint,6,opt,name=members,proto3" json:"members,omitempty"`
+	MaxRate       float64 `protobuf:"fixed64,5,opt,name=max_rate,json=maxRate,proto3" json:"max_rate,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -857,13 +855,6 @@ func (x *Subscription) GetMaxRate() float64 {
 		return x.MaxRate
 	}
 	return 0
-}
-
-func (x *Subscription) GetMembers() bool {
-	if x != nil {
-		return x.Members
-	}
-	return false
 }
 
 // Gap names exactly what a subscriber did not get: the events after one position up to and including another. In class
@@ -1016,14 +1007,13 @@ const file_millrace_v1_event_proto_rawDesc = "" +
 	"\bsince_ms\x18\x04 \x01(\x03H\x00R\asinceMs\x12-\n" +
 	"\x05after\x18\x05 \x01(\v2\x15.millrace.v1.PositionH\x00R\x05after\x12\x12\n" +
 	"\x04lost\x18\x06 \x01(\x04R\x04lostB\a\n" +
-	"\x05place\"\xb1\x01\n" +
+	"\x05place\"\x97\x01\n" +
 	"\fSubscription\x12\x14\n" +
 	"\x05alias\x18\x01 \x01(\rR\x05alias\x12\x14\n" +
 	"\x05topic\x18\x02 \x01(\tR\x05topic\x12(\n" +
 	"\x05start\x18\x03 \x01(\v2\x12.millrace.v1.StartR\x05start\x12\x16\n" +
 	"\x06filter\x18\x04 \x01(\tR\x06filter\x12\x19\n" +
-	"\bmax_rate\x18\x05 \x01(\x01R\amaxRate\x12\x18\n" +
-	"\amembers\x18\x06 \x01(\bR\amembers\"\xbb\x01\n" +
+	"\bmax_rate\x18\x05 \x01(\x01R\amaxRate\"\xbb\x01\n" +
 	"\x03Gap\x12\x14\n" +
 	"\x05topic\x18\x01 \x01(\tR\x05topic\x12+\n" +
 	"\x05after\x18\x02 \x01(\v2\x15.millrace.v1.PositionR\x05after\x12+\n" +

@@ -252,18 +252,18 @@ type Command_Broadcast struct {
 }
 
 type Command_Join struct {
-	// Make a session of this peer a member of a subscribed topic, or tell anew that it is one. A member that another
-	// peer told goes over to this one without leaving, and the other's leave then counts for nothing.
+	// Make a session of this peer a member of a topic, or tell anew that it is one. A member that another peer told goes
+	// over to this one without leaving, and the other's leave then counts for nothing. Replied to with member.
 	Join *Membership `protobuf:"bytes,7,opt,name=join,proto3,oneof"`
 }
 
 type Command_Update struct {
-	// Change what a member shows of itself.
+	// Change what a member shows of itself. Replied to with member.
 	Update *Membership `protobuf:"bytes,8,opt,name=update,proto3,oneof"`
 }
 
 type Command_Leave struct {
-	// End a membership.
+	// End a membership. Replied to with member.
 	Leave *Membership `protobuf:"bytes,9,opt,name=leave,proto3,oneof"`
 }
 
@@ -343,7 +343,6 @@ type Update struct {
 	//	*Update_Advanced
 	//	*Update_Detached
 	//	*Update_Refused
-	//	*Update_Members
 	//	*Update_Welcome
 	//	*Update_Reply
 	//	*Update_SessionCommand
@@ -452,15 +451,6 @@ func (x *Update) GetRefused() *Error {
 	return nil
 }
 
-func (x *Update) GetMembers() *MemberChanges {
-	if x != nil {
-		if x, ok := x.Kind.(*Update_Members); ok {
-			return x.Members
-		}
-	}
-	return nil
-}
-
 func (x *Update) GetWelcome() *Welcome {
 	if x != nil {
 		if x, ok := x.Kind.(*Update_Welcome); ok {
@@ -542,11 +532,6 @@ type Update_Refused struct {
 	Refused *Error `protobuf:"bytes,7,opt,name=refused,proto3,oneof"`
 }
 
-type Update_Members struct {
-	// Who came, changed and went in the topic.
-	Members *MemberChanges `protobuf:"bytes,8,opt,name=members,proto3,oneof"`
-}
-
 type Update_Welcome struct {
 	// The link is open. The first update, and only that.
 	Welcome *Welcome `protobuf:"bytes,9,opt,name=welcome,proto3,oneof"`
@@ -583,8 +568,6 @@ func (*Update_Advanced) isUpdate_Kind() {}
 func (*Update_Detached) isUpdate_Kind() {}
 
 func (*Update_Refused) isUpdate_Kind() {}
-
-func (*Update_Members) isUpdate_Kind() {}
 
 func (*Update_Welcome) isUpdate_Kind() {}
 
@@ -981,7 +964,8 @@ type Welcome struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The version spoken on this link.
 	Version uint32 `protobuf:"varint,1,opt,name=version,proto3" json:"version,omitempty"`
-	// The id of the link's own session, for a bot that publishes and joins as itself.
+	// The id of the link's own session, for a bot that publishes and joins as itself. It is the same over the reconnects of a
+	// peer that names itself.
 	Session string `protobuf:"bytes,2,opt,name=session,proto3" json:"session,omitempty"`
 	// The broker's id, for people and logs.
 	Broker string `protobuf:"bytes,3,opt,name=broker,proto3" json:"broker,omitempty"`
@@ -1113,13 +1097,21 @@ func (x *Unsubscribe) GetAlias() uint32 {
 	return 0
 }
 
-// Membership is one session's membership of a topic.
+// Membership is one session's membership of a topic. Who is no gateway can only speak for the link's own session.
 type Membership struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The alias of a subscription to the topic on this link.
-	Alias uint32 `protobuf:"varint,1,opt,name=alias,proto3" json:"alias,omitempty"`
-	// The member. leave needs only its session, update session and data; joined_ms is the broker's to set.
-	Member        *Member `protobuf:"bytes,2,opt,name=member,proto3" json:"member,omitempty"`
+	// The topic. Of $sessions a gateway tells all of its sessions.
+	Topic string `protobuf:"bytes,1,opt,name=topic,proto3" json:"topic,omitempty"`
+	// The member. leave needs only its session, update session and data; joined_ms is set to tell anew of a member, and else
+	// the broker's to set. A session that is left empty is the link's own.
+	Member *Member `protobuf:"bytes,2,opt,name=member,proto3" json:"member,omitempty"`
+	// How often the session has come back. What is of an older generation than the broker knows is refused with conflict:
+	// the session went on elsewhere.
+	Generation uint32 `protobuf:"varint,3,opt,name=generation,proto3" json:"generation,omitempty"`
+	// In join: only if the session is a member already, with the data that it has; else it is refused with not_found.
+	Resume bool `protobuf:"varint,4,opt,name=resume,proto3" json:"resume,omitempty"`
+	// In leave: why, for the lifecycle log.
+	Reason        string `protobuf:"bytes,5,opt,name=reason,proto3" json:"reason,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1154,11 +1146,11 @@ func (*Membership) Descriptor() ([]byte, []int) {
 	return file_millrace_v1_link_proto_rawDescGZIP(), []int{10}
 }
 
-func (x *Membership) GetAlias() uint32 {
+func (x *Membership) GetTopic() string {
 	if x != nil {
-		return x.Alias
+		return x.Topic
 	}
-	return 0
+	return ""
 }
 
 func (x *Membership) GetMember() *Member {
@@ -1166,6 +1158,27 @@ func (x *Membership) GetMember() *Member {
 		return x.Member
 	}
 	return nil
+}
+
+func (x *Membership) GetGeneration() uint32 {
+	if x != nil {
+		return x.Generation
+	}
+	return 0
+}
+
+func (x *Membership) GetResume() bool {
+	if x != nil {
+		return x.Resume
+	}
+	return false
+}
+
+func (x *Membership) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
 }
 
 // RosterSent says that all members were told; it has nothing to add.
@@ -1373,6 +1386,7 @@ type Reply struct {
 	//	*Reply_Error
 	//	*Reply_Ack
 	//	*Reply_Session
+	//	*Reply_Member
 	Outcome       isReply_Outcome `protobuf_oneof:"outcome"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1449,6 +1463,15 @@ func (x *Reply) GetSession() *SessionResult {
 	return nil
 }
 
+func (x *Reply) GetMember() *MemberAck {
+	if x != nil {
+		if x, ok := x.Outcome.(*Reply_Member); ok {
+			return x.Member
+		}
+	}
+	return nil
+}
+
 type isReply_Outcome interface {
 	isReply_Outcome()
 }
@@ -1468,11 +1491,18 @@ type Reply_Session struct {
 	Session *SessionResult `protobuf:"bytes,4,opt,name=session,proto3,oneof"`
 }
 
+type Reply_Member struct {
+	// The membership is as was asked.
+	Member *MemberAck `protobuf:"bytes,5,opt,name=member,proto3,oneof"`
+}
+
 func (*Reply_Error) isReply_Outcome() {}
 
 func (*Reply_Ack) isReply_Outcome() {}
 
 func (*Reply_Session) isReply_Outcome() {}
+
+func (*Reply_Member) isReply_Outcome() {}
 
 // SessionCommand is a command to sessions, wherever they are. It travels through the broker to the link that owns the
 // session, or to all links if the broker does not know which.
@@ -1695,7 +1725,8 @@ type isSessionCommand_Kind interface {
 }
 
 type SessionCommand_Frame struct {
-	// Do what the session itself would ask with this frame; the grant is checked as for any frame.
+	// Do what the session itself would ask with this frame: subscribe, unsubscribe, join, update, leave or broadcast. The
+	// grant is checked as for any frame, unless an operator asks.
 	Frame *ClientFrame `protobuf:"bytes,7,opt,name=frame,proto3,oneof"`
 }
 
@@ -2028,7 +2059,7 @@ const file_millrace_v1_link_proto_rawDesc = "" +
 	"\arefresh\x18\r \x01(\v2\x14.millrace.v1.RefreshH\x00R\arefresh\x12F\n" +
 	"\x0fsession_command\x18\x0e \x01(\v2\x1b.millrace.v1.SessionCommandH\x00R\x0esessionCommand\x12C\n" +
 	"\x0esession_result\x18\x0f \x01(\v2\x1a.millrace.v1.SessionResultH\x00R\rsessionResultB\x06\n" +
-	"\x04kind\"\x8d\x05\n" +
+	"\x04kind\"\xd5\x04\n" +
 	"\x06Update\x12\x14\n" +
 	"\x05alias\x18\x01 \x01(\rR\x05alias\x123\n" +
 	"\battached\x18\x02 \x01(\v2\x15.millrace.v1.AttachedH\x00R\battached\x121\n" +
@@ -2036,8 +2067,7 @@ const file_millrace_v1_link_proto_rawDesc = "" +
 	"\x03gap\x18\x04 \x01(\v2\x10.millrace.v1.GapH\x00R\x03gap\x123\n" +
 	"\badvanced\x18\x05 \x01(\v2\x15.millrace.v1.AdvancedH\x00R\badvanced\x123\n" +
 	"\bdetached\x18\x06 \x01(\v2\x15.millrace.v1.DetachedH\x00R\bdetached\x12.\n" +
-	"\arefused\x18\a \x01(\v2\x12.millrace.v1.ErrorH\x00R\arefused\x126\n" +
-	"\amembers\x18\b \x01(\v2\x1a.millrace.v1.MemberChangesH\x00R\amembers\x120\n" +
+	"\arefused\x18\a \x01(\v2\x12.millrace.v1.ErrorH\x00R\arefused\x120\n" +
 	"\awelcome\x18\t \x01(\v2\x14.millrace.v1.WelcomeH\x00R\awelcome\x12*\n" +
 	"\x05reply\x18\n" +
 	" \x01(\v2\x12.millrace.v1.ReplyH\x00R\x05reply\x12F\n" +
@@ -2080,11 +2110,16 @@ const file_millrace_v1_link_proto_rawDesc = "" +
 	"\x11max_message_bytes\x18\x05 \x01(\rR\x0fmaxMessageBytes\x12&\n" +
 	"\x0fmax_event_bytes\x18\x06 \x01(\rR\rmaxEventBytes\"#\n" +
 	"\vUnsubscribe\x12\x14\n" +
-	"\x05alias\x18\x01 \x01(\rR\x05alias\"O\n" +
+	"\x05alias\x18\x01 \x01(\rR\x05alias\"\x9f\x01\n" +
 	"\n" +
 	"Membership\x12\x14\n" +
-	"\x05alias\x18\x01 \x01(\rR\x05alias\x12+\n" +
-	"\x06member\x18\x02 \x01(\v2\x13.millrace.v1.MemberR\x06member\"\f\n" +
+	"\x05topic\x18\x01 \x01(\tR\x05topic\x12+\n" +
+	"\x06member\x18\x02 \x01(\v2\x13.millrace.v1.MemberR\x06member\x12\x1e\n" +
+	"\n" +
+	"generation\x18\x03 \x01(\rR\n" +
+	"generation\x12\x16\n" +
+	"\x06resume\x18\x04 \x01(\bR\x06resume\x12\x16\n" +
+	"\x06reason\x18\x05 \x01(\tR\x06reason\"\f\n" +
 	"\n" +
 	"RosterSent\"\x1e\n" +
 	"\x06Credit\x12\x14\n" +
@@ -2094,12 +2129,13 @@ const file_millrace_v1_link_proto_rawDesc = "" +
 	"\bposition\x18\x02 \x01(\v2\x15.millrace.v1.PositionR\bposition\x12-\n" +
 	"\asession\x18\x03 \x01(\v2\x13.millrace.v1.SenderR\asession\"\x1f\n" +
 	"\aRefresh\x12\x14\n" +
-	"\x05token\x18\x01 \x01(\tR\x05token\"\xac\x01\n" +
+	"\x05token\x18\x01 \x01(\tR\x05token\"\xde\x01\n" +
 	"\x05Reply\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\rR\x02id\x12*\n" +
 	"\x05error\x18\x02 \x01(\v2\x12.millrace.v1.ErrorH\x00R\x05error\x12$\n" +
 	"\x03ack\x18\x03 \x01(\v2\x10.millrace.v1.AckH\x00R\x03ack\x126\n" +
-	"\asession\x18\x04 \x01(\v2\x1a.millrace.v1.SessionResultH\x00R\asessionB\t\n" +
+	"\asession\x18\x04 \x01(\v2\x1a.millrace.v1.SessionResultH\x00R\asession\x120\n" +
+	"\x06member\x18\x05 \x01(\v2\x16.millrace.v1.MemberAckH\x00R\x06memberB\t\n" +
 	"\aoutcome\"\x9e\x03\n" +
 	"\x0eSessionCommand\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12\x1a\n" +
@@ -2181,14 +2217,14 @@ var file_millrace_v1_link_proto_goTypes = []any{
 	(*NewEvent)(nil),       // 21: millrace.v1.NewEvent
 	(*Gap)(nil),            // 22: millrace.v1.Gap
 	(*Error)(nil),          // 23: millrace.v1.Error
-	(*MemberChanges)(nil),  // 24: millrace.v1.MemberChanges
-	(*Goaway)(nil),         // 25: millrace.v1.Goaway
-	(*Position)(nil),       // 26: millrace.v1.Position
-	(DeliveryClass)(0),     // 27: millrace.v1.DeliveryClass
-	(*Event)(nil),          // 28: millrace.v1.Event
-	(*Member)(nil),         // 29: millrace.v1.Member
-	(*Sender)(nil),         // 30: millrace.v1.Sender
-	(*Ack)(nil),            // 31: millrace.v1.Ack
+	(*Goaway)(nil),         // 24: millrace.v1.Goaway
+	(*Position)(nil),       // 25: millrace.v1.Position
+	(DeliveryClass)(0),     // 26: millrace.v1.DeliveryClass
+	(*Event)(nil),          // 27: millrace.v1.Event
+	(*Member)(nil),         // 28: millrace.v1.Member
+	(*Sender)(nil),         // 29: millrace.v1.Sender
+	(*Ack)(nil),            // 30: millrace.v1.Ack
+	(*MemberAck)(nil),      // 31: millrace.v1.MemberAck
 	(*ClientFrame)(nil),    // 32: millrace.v1.ClientFrame
 	(*ServerFrame)(nil),    // 33: millrace.v1.ServerFrame
 }
@@ -2213,28 +2249,28 @@ var file_millrace_v1_link_proto_depIdxs = []int32{
 	4,  // 17: millrace.v1.Update.advanced:type_name -> millrace.v1.Advanced
 	6,  // 18: millrace.v1.Update.detached:type_name -> millrace.v1.Detached
 	23, // 19: millrace.v1.Update.refused:type_name -> millrace.v1.Error
-	24, // 20: millrace.v1.Update.members:type_name -> millrace.v1.MemberChanges
-	8,  // 21: millrace.v1.Update.welcome:type_name -> millrace.v1.Welcome
-	15, // 22: millrace.v1.Update.reply:type_name -> millrace.v1.Reply
-	16, // 23: millrace.v1.Update.session_command:type_name -> millrace.v1.SessionCommand
-	25, // 24: millrace.v1.Update.goaway:type_name -> millrace.v1.Goaway
-	5,  // 25: millrace.v1.Update.matched:type_name -> millrace.v1.Matched
-	26, // 26: millrace.v1.Attached.position:type_name -> millrace.v1.Position
-	27, // 27: millrace.v1.Attached.class:type_name -> millrace.v1.DeliveryClass
-	28, // 28: millrace.v1.EventBatch.events:type_name -> millrace.v1.Event
-	26, // 29: millrace.v1.Advanced.position:type_name -> millrace.v1.Position
-	26, // 30: millrace.v1.Matched.position:type_name -> millrace.v1.Position
-	27, // 31: millrace.v1.Matched.class:type_name -> millrace.v1.DeliveryClass
-	29, // 32: millrace.v1.Membership.member:type_name -> millrace.v1.Member
-	26, // 33: millrace.v1.Receipt.position:type_name -> millrace.v1.Position
-	30, // 34: millrace.v1.Receipt.session:type_name -> millrace.v1.Sender
-	23, // 35: millrace.v1.Reply.error:type_name -> millrace.v1.Error
-	31, // 36: millrace.v1.Reply.ack:type_name -> millrace.v1.Ack
-	18, // 37: millrace.v1.Reply.session:type_name -> millrace.v1.SessionResult
+	8,  // 20: millrace.v1.Update.welcome:type_name -> millrace.v1.Welcome
+	15, // 21: millrace.v1.Update.reply:type_name -> millrace.v1.Reply
+	16, // 22: millrace.v1.Update.session_command:type_name -> millrace.v1.SessionCommand
+	24, // 23: millrace.v1.Update.goaway:type_name -> millrace.v1.Goaway
+	5,  // 24: millrace.v1.Update.matched:type_name -> millrace.v1.Matched
+	25, // 25: millrace.v1.Attached.position:type_name -> millrace.v1.Position
+	26, // 26: millrace.v1.Attached.class:type_name -> millrace.v1.DeliveryClass
+	27, // 27: millrace.v1.EventBatch.events:type_name -> millrace.v1.Event
+	25, // 28: millrace.v1.Advanced.position:type_name -> millrace.v1.Position
+	25, // 29: millrace.v1.Matched.position:type_name -> millrace.v1.Position
+	26, // 30: millrace.v1.Matched.class:type_name -> millrace.v1.DeliveryClass
+	28, // 31: millrace.v1.Membership.member:type_name -> millrace.v1.Member
+	25, // 32: millrace.v1.Receipt.position:type_name -> millrace.v1.Position
+	29, // 33: millrace.v1.Receipt.session:type_name -> millrace.v1.Sender
+	23, // 34: millrace.v1.Reply.error:type_name -> millrace.v1.Error
+	30, // 35: millrace.v1.Reply.ack:type_name -> millrace.v1.Ack
+	18, // 36: millrace.v1.Reply.session:type_name -> millrace.v1.SessionResult
+	31, // 37: millrace.v1.Reply.member:type_name -> millrace.v1.MemberAck
 	32, // 38: millrace.v1.SessionCommand.frame:type_name -> millrace.v1.ClientFrame
 	23, // 39: millrace.v1.SessionCommand.disconnect:type_name -> millrace.v1.Error
 	17, // 40: millrace.v1.SessionCommand.list:type_name -> millrace.v1.SessionQuery
-	25, // 41: millrace.v1.SessionCommand.drain:type_name -> millrace.v1.Goaway
+	24, // 41: millrace.v1.SessionCommand.drain:type_name -> millrace.v1.Goaway
 	23, // 42: millrace.v1.SessionResult.error:type_name -> millrace.v1.Error
 	33, // 43: millrace.v1.SessionResult.frame:type_name -> millrace.v1.ServerFrame
 	19, // 44: millrace.v1.SessionResult.sessions:type_name -> millrace.v1.Session
@@ -2277,7 +2313,6 @@ func file_millrace_v1_link_proto_init() {
 		(*Update_Advanced)(nil),
 		(*Update_Detached)(nil),
 		(*Update_Refused)(nil),
-		(*Update_Members)(nil),
 		(*Update_Welcome)(nil),
 		(*Update_Reply)(nil),
 		(*Update_SessionCommand)(nil),
@@ -2288,6 +2323,7 @@ func file_millrace_v1_link_proto_init() {
 		(*Reply_Error)(nil),
 		(*Reply_Ack)(nil),
 		(*Reply_Session)(nil),
+		(*Reply_Member)(nil),
 	}
 	file_millrace_v1_link_proto_msgTypes[16].OneofWrappers = []any{
 		(*SessionCommand_Session)(nil),

@@ -94,13 +94,14 @@ func (x *Member) GetJoinedMs() int64 {
 	return 0
 }
 
-// MemberChanges tells who came, changed and went in one topic, coalesced over a short time.
+// MemberChanges tells who came, changed and went in one topic, coalesced over a short time. Seen in order, those of one
+// topic are its list of members.
 type MemberChanges struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The topic.
 	Topic string `protobuf:"bytes,1,opt,name=topic,proto3" json:"topic,omitempty"`
-	// Forget what was told before: joined holds everyone. The first of a subscription is so, and so is the first after
-	// an outage.
+	// Forget what was told before: joined holds everyone. The first of a session is so, and one that it can't be told the
+	// difference to.
 	Reset_ bool `protobuf:"varint,2,opt,name=reset,proto3" json:"reset,omitempty"`
 	// Who came; with reset, everyone.
 	Joined []*Member `protobuf:"bytes,3,rep,name=joined,proto3" json:"joined,omitempty"`
@@ -109,8 +110,10 @@ type MemberChanges struct {
 	// Who went; without data.
 	Left []*Member `protobuf:"bytes,5,rep,name=left,proto3" json:"left,omitempty"`
 	// How many there are after this.
-	Count uint64 `protobuf:"varint,6,opt,name=count,proto3" json:"count,omitempty"`
-	// There are too many to list: only count is told from here on, until a reset.
+	Count uint32 `protobuf:"varint,6,opt,name=count,proto3" json:"count,omitempty"`
+	// How many distinct subjects they have.
+	Subjects uint32 `protobuf:"varint,9,opt,name=subjects,proto3" json:"subjects,omitempty"`
+	// There are too many to list: only the counts are told from here on, until a reset.
 	CountOnly bool `protobuf:"varint,7,opt,name=count_only,json=countOnly,proto3" json:"count_only,omitempty"`
 	// How far the topic's lifecycle log, $presence:TOPIC, is contained in what was told.
 	AsOf          *Position `protobuf:"bytes,8,opt,name=as_of,json=asOf,proto3" json:"as_of,omitempty"`
@@ -183,9 +186,16 @@ func (x *MemberChanges) GetLeft() []*Member {
 	return nil
 }
 
-func (x *MemberChanges) GetCount() uint64 {
+func (x *MemberChanges) GetCount() uint32 {
 	if x != nil {
 		return x.Count
+	}
+	return 0
+}
+
+func (x *MemberChanges) GetSubjects() uint32 {
+	if x != nil {
+		return x.Subjects
 	}
 	return 0
 }
@@ -204,6 +214,173 @@ func (x *MemberChanges) GetAsOf() *Position {
 	return nil
 }
 
+// MemberAck answers what was asked of a membership.
+type MemberAck struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The member as it is now; as it was, if it left.
+	Member *Member `protobuf:"bytes,1,opt,name=member,proto3" json:"member,omitempty"`
+	// How many members there are.
+	Count uint32 `protobuf:"varint,2,opt,name=count,proto3" json:"count,omitempty"`
+	// How many distinct subjects they have.
+	Subjects      uint32 `protobuf:"varint,3,opt,name=subjects,proto3" json:"subjects,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *MemberAck) Reset() {
+	*x = MemberAck{}
+	mi := &file_millrace_v1_presence_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *MemberAck) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*MemberAck) ProtoMessage() {}
+
+func (x *MemberAck) ProtoReflect() protoreflect.Message {
+	mi := &file_millrace_v1_presence_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use MemberAck.ProtoReflect.Descriptor instead.
+func (*MemberAck) Descriptor() ([]byte, []int) {
+	return file_millrace_v1_presence_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *MemberAck) GetMember() *Member {
+	if x != nil {
+		return x.Member
+	}
+	return nil
+}
+
+func (x *MemberAck) GetCount() uint32 {
+	if x != nil {
+		return x.Count
+	}
+	return 0
+}
+
+func (x *MemberAck) GetSubjects() uint32 {
+	if x != nil {
+		return x.Subjects
+	}
+	return 0
+}
+
+// LifecycleEvent is what an event of a lifecycle log says: of $presence:TOPIC, where its name is joined, updated, left,
+// occupied or vacated, and of $sessions, where it is connected, updated or disconnected. The event's data is its ProtoJSON
+// form, except that the member's data stands as it is and not as base64. Its key is the session.
+type LifecycleEvent struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The session; none in occupied and vacated.
+	Session string `protobuf:"bytes,1,opt,name=session,proto3" json:"session,omitempty"`
+	// The session's subject; empty for an anonymous one.
+	Subject string `protobuf:"bytes,2,opt,name=subject,proto3" json:"subject,omitempty"`
+	// What the member shows of itself; none in left.
+	Data []byte `protobuf:"bytes,3,opt,name=data,proto3" json:"data,omitempty"`
+	// When it joined, in milliseconds since 1970 UTC.
+	JoinedMs int64 `protobuf:"varint,4,opt,name=joined_ms,json=joinedMs,proto3" json:"joined_ms,omitempty"`
+	// In left and disconnected: why. closed: the peer ended its session. asked: it left and stayed. lost: the connection was
+	// lost and the session did not come back in time. lease: the gateway died, likewise. Else a word of ErrorReason.
+	Reason string `protobuf:"bytes,5,opt,name=reason,proto3" json:"reason,omitempty"`
+	// How many members there are after this.
+	Count uint32 `protobuf:"varint,6,opt,name=count,proto3" json:"count,omitempty"`
+	// How many distinct subjects they have.
+	Subjects      uint32 `protobuf:"varint,7,opt,name=subjects,proto3" json:"subjects,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LifecycleEvent) Reset() {
+	*x = LifecycleEvent{}
+	mi := &file_millrace_v1_presence_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LifecycleEvent) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LifecycleEvent) ProtoMessage() {}
+
+func (x *LifecycleEvent) ProtoReflect() protoreflect.Message {
+	mi := &file_millrace_v1_presence_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LifecycleEvent.ProtoReflect.Descriptor instead.
+func (*LifecycleEvent) Descriptor() ([]byte, []int) {
+	return file_millrace_v1_presence_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *LifecycleEvent) GetSession() string {
+	if x != nil {
+		return x.Session
+	}
+	return ""
+}
+
+func (x *LifecycleEvent) GetSubject() string {
+	if x != nil {
+		return x.Subject
+	}
+	return ""
+}
+
+func (x *LifecycleEvent) GetData() []byte {
+	if x != nil {
+		return x.Data
+	}
+	return nil
+}
+
+func (x *LifecycleEvent) GetJoinedMs() int64 {
+	if x != nil {
+		return x.JoinedMs
+	}
+	return 0
+}
+
+func (x *LifecycleEvent) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *LifecycleEvent) GetCount() uint32 {
+	if x != nil {
+		return x.Count
+	}
+	return 0
+}
+
+func (x *LifecycleEvent) GetSubjects() uint32 {
+	if x != nil {
+		return x.Subjects
+	}
+	return 0
+}
+
 var File_millrace_v1_presence_proto protoreflect.FileDescriptor
 
 const file_millrace_v1_presence_proto_rawDesc = "" +
@@ -213,17 +390,30 @@ const file_millrace_v1_presence_proto_rawDesc = "" +
 	"\asession\x18\x01 \x01(\tR\asession\x12\x18\n" +
 	"\asubject\x18\x02 \x01(\tR\asubject\x12\x12\n" +
 	"\x04data\x18\x03 \x01(\fR\x04data\x12\x1b\n" +
-	"\tjoined_ms\x18\x04 \x01(\x03R\bjoinedMs\"\xa1\x02\n" +
+	"\tjoined_ms\x18\x04 \x01(\x03R\bjoinedMs\"\xbd\x02\n" +
 	"\rMemberChanges\x12\x14\n" +
 	"\x05topic\x18\x01 \x01(\tR\x05topic\x12\x14\n" +
 	"\x05reset\x18\x02 \x01(\bR\x05reset\x12+\n" +
 	"\x06joined\x18\x03 \x03(\v2\x13.millrace.v1.MemberR\x06joined\x12-\n" +
 	"\aupdated\x18\x04 \x03(\v2\x13.millrace.v1.MemberR\aupdated\x12'\n" +
 	"\x04left\x18\x05 \x03(\v2\x13.millrace.v1.MemberR\x04left\x12\x14\n" +
-	"\x05count\x18\x06 \x01(\x04R\x05count\x12\x1d\n" +
+	"\x05count\x18\x06 \x01(\rR\x05count\x12\x1a\n" +
+	"\bsubjects\x18\t \x01(\rR\bsubjects\x12\x1d\n" +
 	"\n" +
 	"count_only\x18\a \x01(\bR\tcountOnly\x12*\n" +
-	"\x05as_of\x18\b \x01(\v2\x15.millrace.v1.PositionR\x04asOfB?Z=github.com/millrace-dev/millrace/proto/millrace/v1;millracev1b\x06proto3"
+	"\x05as_of\x18\b \x01(\v2\x15.millrace.v1.PositionR\x04asOf\"j\n" +
+	"\tMemberAck\x12+\n" +
+	"\x06member\x18\x01 \x01(\v2\x13.millrace.v1.MemberR\x06member\x12\x14\n" +
+	"\x05count\x18\x02 \x01(\rR\x05count\x12\x1a\n" +
+	"\bsubjects\x18\x03 \x01(\rR\bsubjects\"\xbf\x01\n" +
+	"\x0eLifecycleEvent\x12\x18\n" +
+	"\asession\x18\x01 \x01(\tR\asession\x12\x18\n" +
+	"\asubject\x18\x02 \x01(\tR\asubject\x12\x12\n" +
+	"\x04data\x18\x03 \x01(\fR\x04data\x12\x1b\n" +
+	"\tjoined_ms\x18\x04 \x01(\x03R\bjoinedMs\x12\x16\n" +
+	"\x06reason\x18\x05 \x01(\tR\x06reason\x12\x14\n" +
+	"\x05count\x18\x06 \x01(\rR\x05count\x12\x1a\n" +
+	"\bsubjects\x18\a \x01(\rR\bsubjectsB?Z=github.com/millrace-dev/millrace/proto/millrace/v1;millracev1b\x06proto3"
 
 var (
 	file_millrace_v1_presence_proto_rawDescOnce sync.Once
@@ -237,22 +427,25 @@ func file_millrace_v1_presence_proto_rawDescGZIP() []byte {
 	return file_millrace_v1_presence_proto_rawDescData
 }
 
-var file_millrace_v1_presence_proto_msgTypes = make([]protoimpl.MessageInfo, 2)
+var file_millrace_v1_presence_proto_msgTypes = make([]protoimpl.MessageInfo, 4)
 var file_millrace_v1_presence_proto_goTypes = []any{
-	(*Member)(nil),        // 0: millrace.v1.Member
-	(*MemberChanges)(nil), // 1: millrace.v1.MemberChanges
-	(*Position)(nil),      // 2: millrace.v1.Position
+	(*Member)(nil),         // 0: millrace.v1.Member
+	(*MemberChanges)(nil),  // 1: millrace.v1.MemberChanges
+	(*MemberAck)(nil),      // 2: millrace.v1.MemberAck
+	(*LifecycleEvent)(nil), // 3: millrace.v1.LifecycleEvent
+	(*Position)(nil),       // 4: millrace.v1.Position
 }
 var file_millrace_v1_presence_proto_depIdxs = []int32{
 	0, // 0: millrace.v1.MemberChanges.joined:type_name -> millrace.v1.Member
 	0, // 1: millrace.v1.MemberChanges.updated:type_name -> millrace.v1.Member
 	0, // 2: millrace.v1.MemberChanges.left:type_name -> millrace.v1.Member
-	2, // 3: millrace.v1.MemberChanges.as_of:type_name -> millrace.v1.Position
-	4, // [4:4] is the sub-list for method output_type
-	4, // [4:4] is the sub-list for method input_type
-	4, // [4:4] is the sub-list for extension type_name
-	4, // [4:4] is the sub-list for extension extendee
-	0, // [0:4] is the sub-list for field type_name
+	4, // 3: millrace.v1.MemberChanges.as_of:type_name -> millrace.v1.Position
+	0, // 4: millrace.v1.MemberAck.member:type_name -> millrace.v1.Member
+	5, // [5:5] is the sub-list for method output_type
+	5, // [5:5] is the sub-list for method input_type
+	5, // [5:5] is the sub-list for extension type_name
+	5, // [5:5] is the sub-list for extension extendee
+	0, // [0:5] is the sub-list for field type_name
 }
 
 func init() { file_millrace_v1_presence_proto_init() }
@@ -267,7 +460,7 @@ func file_millrace_v1_presence_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_millrace_v1_presence_proto_rawDesc), len(file_millrace_v1_presence_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   2,
+			NumMessages:   4,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
