@@ -75,7 +75,7 @@ func TestASubscriptionOverridesWhereItsCursorSays(t *testing.T) {
 }
 
 func TestWhatIsWrongWithOneSubscriptionLeavesTheOthers(t *testing.T) {
-	f := serve(t, rpc.Config{MaxTopics: 2})
+	f := serve(t, rpc.Config{MaxTopics: 2, Trusted: []string{"gateway"}})
 	s := f.subscribe(f.client(), &millracev1.SubscribeRequest{Subscriptions: []*millracev1.Subscription{
 		{Topic: "chat:**:x"},
 		{Topic: "a b"},
