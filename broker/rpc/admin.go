@@ -86,7 +86,7 @@ func (s *admin) Drain(ctx context.Context, r *millracev1.DrainRequest) (*millrac
 	if err != nil {
 		return nil, err
 	}
-	result, err := l.command(ctx, &millracev1.SessionCommand{
+	result, err := l.Command(ctx, &millracev1.SessionCommand{
 		Authority: &millracev1.SessionCommand_Operator{Operator: callerOf(ctx).grant.Subject},
 		Kind: &millracev1.SessionCommand_Drain{Drain: &millracev1.Goaway{
 			Reason: string(millrace.ReasonDraining), WindowMs: r.GetWindowMs(), EndsInMs: r.GetEndsInMs(),

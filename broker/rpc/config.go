@@ -17,6 +17,8 @@ type Config struct {
 	Anonymous     *millrace.Grant // what callers without a token may do; default: the Authenticator is asked about the empty token
 	Trusted       []string        // subjects that may speak for others: gateways and operators, "" for callers without one; default: only an anonymous caller that may do everything
 
+	Local map[string]Sessions // gateways in the broker's own process, by their peer ids; default: none
+
 	Broker  string // the broker's id, for people; default a random one
 	Version string // of the software, for people; default "devel"
 	Engine  string // what keeps the logs, for people; default "memory"
@@ -40,7 +42,7 @@ type Config struct {
 	HelloTimeout time.Duration // how long a link may be open without a hello; default 10 s
 	SlowTimeout  time.Duration // how long a peer may take nothing of what is ready for it; default 2 min
 
-	CommandTimeout time.Duration // how long a gateway may take to answer an operator's command; default 10 s
+	CommandTimeout time.Duration // how long a gateway may take to answer a command to its sessions; default 10 s
 
 	PingInterval time.Duration // pings on a connection that is silent; default 30 s
 	PingTimeout  time.Duration // how long the answer may take before the connection is given up; default 20 s

@@ -7,6 +7,7 @@ import (
 	"math"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"google.golang.org/grpc"
@@ -61,6 +62,7 @@ type link struct {
 	greeted chan struct{} // closed by the reader when the welcome is under way
 
 	commands commands
+	routed   atomic.Int32 // commands of the peer that are under way to other gateways
 
 	mu    sync.Mutex
 	hello *millracev1.Hello // protected by mu; nil until there was one
@@ -208,6 +210,8 @@ func (l *link) order(m *millracev1.Command) (func(), error) {
 	case *millracev1.Command_SessionResult:
 		l.commands.settle(kind.SessionResult)
 		return func() {}, nil
+	case *millracev1.Command_SessionCommand:
+		return l.pass(m.GetId(), kind.SessionCommand), nil
 	case *millracev1.Command_RosterSent, *millracev1.Command_Receipt:
 		return func() {}, nil // there are no members to settle, and nothing waits for receipts
 	default:
