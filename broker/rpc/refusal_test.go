@@ -86,16 +86,7 @@ func TestWhatIsNotServedIsUnsupported(t *testing.T) {
 	admin := millracev1.NewAdminServiceClient(conn)
 	for name, call := range map[string]func() error{
 		"ListSessions": func() error { _, err := admin.ListSessions(f.ctx, &millracev1.ListSessionsRequest{}); return err },
-		"Disconnect":   func() error { _, err := admin.Disconnect(f.ctx, &millracev1.DisconnectRequest{}); return err },
 		"Revoke":       func() error { _, err := admin.Revoke(f.ctx, &millracev1.RevokeRequest{}); return err },
-		"SubscribeSession": func() error {
-			_, err := admin.SubscribeSession(f.ctx, &millracev1.SubscribeSessionRequest{})
-			return err
-		},
-		"UnsubscribeSession": func() error {
-			_, err := admin.UnsubscribeSession(f.ctx, &millracev1.UnsubscribeSessionRequest{})
-			return err
-		},
 	} {
 		t.Run(name, func(t *testing.T) { refused(t, call(), millrace.ReasonUnsupported) })
 	}
