@@ -150,6 +150,8 @@ type (
 		Members bool   // tell the session of the topic's members
 		Pattern string // of a topic in a cursor: the pattern that it is held for
 		Again   bool   // it comes from a cursor, so the peer may have had events of it
+
+		permitted bool // an operator asked for it: the grant need not cover it
 	}
 
 	// SubscribeAll adds several topics, those of a cursor. Each is answered by a Subscribed of its own.

@@ -86,7 +86,7 @@ func (s *Session) admits(c Subscribe) *millrace.Error {
 	if err := millrace.ValidateTopic(c.Topic); err != nil {
 		return millrace.AsError(err)
 	}
-	if !s.grant.Allows(millrace.ActionSubscribe, c.Topic) {
+	if !c.permitted && !s.grant.Allows(millrace.ActionSubscribe, c.Topic) {
 		return millrace.Errorf(millrace.ReasonForbidden, "the grant does not allow to subscribe to %s", c.Topic)
 	}
 	return s.hasRoom(c)

@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/millrace-dev/millrace"
-	"github.com/millrace-dev/millrace/gateway/internal/door"
 	"github.com/millrace-dev/millrace/gateway/internal/seal"
 )
 
@@ -241,10 +240,7 @@ func (s *Session) over() {
 
 // goAway tells the peer to come back, which a load balancer in between makes to be elsewhere, and ends the session.
 func (s *Session) goAway(why string) {
-	err := millrace.Errorf(millrace.ReasonDraining, "%s", why)
-	err.RetryAfter = door.Return()
-	s.say(0, Goaway{Err: err})
-	s.end(err)
+	s.sendAway(millrace.Errorf(millrace.ReasonDraining, "%s", why))
 }
 
 // leaver is a session to a drain.

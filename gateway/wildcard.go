@@ -66,7 +66,7 @@ func (s *Session) holdWildcard(re uint32, c Subscribe) *millrace.Error {
 	if err := c.validate(); err != nil {
 		return millrace.AsError(err)
 	}
-	if !s.grant.AllowsAll(millrace.ActionSubscribe, millrace.Pattern(c.Topic)) {
+	if !c.permitted && !s.grant.AllowsAll(millrace.ActionSubscribe, millrace.Pattern(c.Topic)) {
 		return millrace.Errorf(millrace.ReasonForbidden, "the grant does not allow to subscribe to %s", c.Topic)
 	}
 	if err := s.hasRoom(c); err != nil {
@@ -125,7 +125,7 @@ func (w *wildcard) take(topic string, born bool) bool {
 	if s.find(topic) != nil {
 		return true
 	}
-	c := Subscribe{Topic: topic, Start: w.want.Start, Filter: w.want.Filter, MaxRate: w.want.MaxRate, Pattern: w.name()}
+	c := Subscribe{Topic: topic, Start: w.want.Start, Filter: w.want.Filter, MaxRate: w.want.MaxRate, Pattern: w.name(), permitted: w.want.permitted}
 	if born {
 		c.Start = fromBirth()
 	}
