@@ -24,6 +24,9 @@ func (g *Gateway) Disconnect(ctx context.Context, target millrace.Target, why *m
 	})
 }
 
+// errEnding is what an operator is told of a session whose last words were said.
+var errEnding = millrace.Errorf(millrace.ReasonNotFound, "the session has ended")
+
 // targeted returns the sessions of a target.
 func (g *Gateway) targeted(target millrace.Target) []*Session {
 	g.mu.RLock()
@@ -59,9 +62,11 @@ func (g *Gateway) eachOf(ctx context.Context, target millrace.Target, f func(s *
 	for l, share := range shares {
 		l.post(call(func() {
 			for _, i := range share {
-				if !sessions[i].ending {
-					f(sessions[i], func(err *millrace.Error) { answers[i] <- err })
+				if sessions[i].ending {
+					answers[i] <- errEnding
+					continue
 				}
+				f(sessions[i], func(err *millrace.Error) { answers[i] <- err })
 			}
 		}))
 	}
