@@ -48,6 +48,7 @@ var houses = map[string]allowed{
 	"broker/rpc":        {ours: []string{root, "broker", "broker/rpc/internal/*", contract, "proto/wire"}, others: grpcModules},
 
 	"broker/rpc/internal/message": {ours: []string{root, contract, "proto/wire"}, others: grpcModules, never: network},
+	"broker/rpc/internal/intake":  {never: network},
 
 	"gateway":                 {ours: []string{root, "gateway/internal/*"}, never: network},
 	"gateway/internal/turn":   {never: network},

@@ -12,6 +12,7 @@ import (
 	"google.golang.org/grpc"
 
 	"github.com/millrace-dev/millrace"
+	"github.com/millrace-dev/millrace/broker/rpc/internal/intake"
 	millracev1 "github.com/millrace-dev/millrace/proto/millrace/v1"
 	"github.com/millrace-dev/millrace/proto/wire"
 )
@@ -35,7 +36,7 @@ func (s *service) Join(stream grpc.BidiStreamingServer[millracev1.JoinRequest, m
 		call:    c,
 		session: session,
 		writer:  newWriter(c, session),
-		intake:  newIntake(&s.config),
+		intake:  newPostings(&s.config),
 		greeted: make(chan struct{}),
 	}
 	s.mu.Lock()
@@ -57,7 +58,7 @@ type link struct {
 	call    *call
 	session string
 	writer  *writer
-	intake  *intake
+	intake  *intake.Intake[posting]
 	greeted chan struct{} // closed by the reader when the welcome is under way
 
 	commands commands
@@ -90,7 +91,7 @@ func (l *link) attend() {
 // read takes up commands until the peer has no more or the call ends.
 func (l *link) read() {
 	c := l.call
-	defer l.intake.close()
+	defer l.intake.Close()
 	for {
 		r := new(millracev1.JoinRequest)
 		if err := c.stream.RecvMsg(r); errors.Is(err, io.EOF) {
@@ -144,7 +145,7 @@ func (l *link) takeUp(commands []*millracev1.Command) error {
 	if len(postings) == 0 {
 		return nil
 	}
-	return l.intake.put(l.call.ctx, postings)
+	return l.intake.Put(l.call.ctx, postings)
 }
 
 func (l *link) welcomed() bool { return l.greeting() != nil }
@@ -245,11 +246,11 @@ func (l *link) publish() {
 	c, w := l.call, l.writer
 	for {
 		select {
-		case <-l.intake.news:
+		case <-l.intake.News():
 		case <-c.ctx.Done():
 			return
 		}
-		batch, more := l.intake.take()
+		batch, more := l.intake.Take()
 		if len(batch) > 0 {
 			who := c.who()
 			acks := c.server.store(c.ctx, who, l.session, batch)
@@ -275,7 +276,7 @@ func (l *link) answer(batch []posting, acks []millrace.Ack) {
 					w.answer(&millracev1.Reply{Id: p.number, Outcome: &millracev1.Reply_Ack{Ack: wire.Ack(answers[i])}})
 				}
 			}
-			w.afterOut = append(w.afterOut, func() { l.intake.done(some) })
+			w.afterOut = append(w.afterOut, func() { l.intake.Done(some) })
 		})
 		batch, acks = batch[n:], acks[n:]
 	}

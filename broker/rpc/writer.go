@@ -276,3 +276,11 @@ func (o *orders) close() {
 	defer o.mu.Unlock()
 	o.wake()
 }
+
+// signal puts an item into a channel that holds one, unless there is one.
+func signal(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+}
