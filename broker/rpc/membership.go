@@ -3,6 +3,7 @@ package rpc
 import (
 	"context"
 	"errors"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -275,7 +276,7 @@ func (m *membership) admit(who *caller, c *millrace.MemberChange) *millrace.Erro
 	if err := who.allow(millrace.ActionJoin, "join", c.Topic); err != nil {
 		return err
 	}
-	if n := l.call.server.config.MaxTopics; !m.in(c.Topic) && len(m.topics()) >= n {
+	if n := l.call.server.config.MaxTopics; !m.in(c.Topic) && m.count() >= n {
 		return millrace.Errorf(millrace.ReasonTooManyTopics, "a link's session may join at most %d topics", n)
 	}
 	return nil
@@ -295,6 +296,19 @@ func (m *membership) in(topic string) bool {
 	defer m.mu.Unlock()
 	_, ok := m.joined[topic]
 	return ok
+}
+
+// topics returns what the link's own session joined.
+func (m *membership) topics() []string {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return slices.Collect(maps.Keys(m.joined))
+}
+
+func (m *membership) count() int {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return len(m.joined)
 }
 
 // answer has the writer reply to what was asked. There is room for more once the replies are sent.

@@ -18,8 +18,9 @@ import (
 type posting struct {
 	number    uint32
 	event     *millracev1.NewEvent
-	tied      bool // to the one before it
-	broadcast bool // on the strength of membership
+	tied      bool            // to the one before it
+	broadcast bool            // on the strength of membership
+	refusal   *millrace.Error // of a broadcast; nil if there is no reason for it
 }
 
 func newPostings(c *Config) *intake.Intake[posting] {
@@ -42,10 +43,16 @@ func bytesIn(m *millracev1.NewEvent) int {
 
 // admit reads an event that a caller asks to be stored, and says who publishes it. A caller that is not trusted
 // publishes as itself; one that is may name the sender or the principal, and is then left out itself.
-func (c *caller) admit(session string, m *millracev1.NewEvent) (millrace.Publish, *millrace.Error) {
+func (c *caller) admit(session string, asked *posting) (millrace.Publish, *millrace.Error) {
+	m := asked.event
 	p := wire.ParseNewEvent(m)
-	if err := c.allow(millrace.ActionPublish, "publish to", m.GetTopic()); err != nil {
-		return p, err
+	if asked.refusal != nil {
+		return p, asked.refusal
+	}
+	if !asked.broadcast {
+		if err := c.allow(millrace.ActionPublish, "publish to", m.GetTopic()); err != nil {
+			return p, err
+		}
 	}
 	if m.GetSender() == nil && m.GetPrincipal() == "" {
 		p.Event.Sender = millrace.Sender{Session: session, Subject: c.grant.Subject}
@@ -65,7 +72,7 @@ func (c *caller) admit(session string, m *millracev1.NewEvent) (millrace.Publish
 func (c *caller) admitTied(batch []millrace.Publish, session string, tied []posting) ([]millrace.Publish, *millrace.Error) {
 	before := len(batch)
 	for i := range tied {
-		p, err := c.admit(session, tied[i].event)
+		p, err := c.admit(session, &tied[i])
 		if err != nil {
 			return batch[:before], err
 		}
