@@ -66,7 +66,8 @@ var houses = map[string]allowed{
 	"ssegateway":          {ours: []string{root, "gateway", "gateway/frame", "gateway/socket", "gateway/httpapi"}},
 
 	"auth":                  {ours: []string{root}, others: []string{"github.com/golang-jwt/jwt/v5"}},
-	"sdk/go":                {ours: []string{root, contract, "proto/wire"}, others: grpcModules},
+	"sdk/go":                {ours: []string{root, contract, "proto/wire", "sdk/go/internal/*"}, others: grpcModules},
+	"sdk/go/internal/*":     {ours: []string{root}, never: network},
 	"cmd/millrace":          {ours: []string{anything}, others: grpcModules},
 	"cmd/millrace/console":  {},
 	"cmd/millrace/settings": {others: []string{"go.yaml.in/yaml/v3"}},
