@@ -35,6 +35,7 @@ type Broker struct {
 	ctx    context.Context // ends with the reason when the broker stops
 	end    context.CancelCauseFunc
 	waker  *waker.Waker[*hub]
+	keeper *keeper
 
 	tails atomic.Int64 // what the events in all tails are charged for
 
@@ -60,9 +61,11 @@ func New(config Config, log Log, roster Roster) (*Broker, error) {
 		hubs:   map[string]*hub{},
 		feeds:  map[*Feed]struct{}{},
 	}
+	b.keeper = newKeeper(roster, &b.config)
 	b.ctx, b.end = context.WithCancelCause(context.Background())
 	b.work.Go(b.wakeMany)
 	b.work.Go(b.trimTails)
+	b.work.Go(func() { b.keeper.run(b.ctx) })
 	return b, nil
 }
 

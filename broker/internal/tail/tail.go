@@ -11,7 +11,7 @@ import (
 // Tail is the newest events of a topic, without holes. It is not safe for concurrent use.
 type Tail struct {
 	events ring.Ring[*millrace.Event]
-	bytes  int64             // what they are charged for
+	bytes  int64 // what they are charged for
 	pushed uint64
 	newest map[string]uint64 // in class latest: the offset of each key's newest event; nil in the others
 }
