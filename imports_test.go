@@ -47,7 +47,10 @@ var houses = map[string]allowed{
 	"broker/brokertest": {ours: []string{root, "broker"}, never: network},
 	"broker/rpc":        {ours: []string{root, "broker", "broker/rpc/internal/*", contract, "proto/wire"}, others: grpcModules},
 
+	"broker/internal/tail": {ours: []string{root, "broker/internal/ring"}, never: network},
+
 	"broker/rpc/internal/message": {ours: []string{root, contract, "proto/wire"}, others: grpcModules, never: network},
+	"broker/rpc/internal/intake":  {never: network},
 
 	"gateway":                 {ours: []string{root, "gateway/internal/*"}, never: network},
 	"gateway/internal/turn":   {never: network},
@@ -65,7 +68,8 @@ var houses = map[string]allowed{
 	"ssegateway":          {ours: []string{root, "gateway", "gateway/frame", "gateway/socket", "gateway/httpapi"}},
 
 	"auth":                  {ours: []string{root}, others: []string{"github.com/golang-jwt/jwt/v5"}},
-	"sdk/go":                {ours: []string{root, contract, "proto/wire"}, others: grpcModules},
+	"sdk/go":                {ours: []string{root, contract, "proto/wire", "sdk/go/internal/*"}, others: grpcModules},
+	"sdk/go/internal/*":     {ours: []string{root}, never: network},
 	"cmd/millrace":          {ours: []string{anything}, others: grpcModules},
 	"cmd/millrace/console":  {},
 	"cmd/millrace/settings": {others: []string{"go.yaml.in/yaml/v3"}},

@@ -156,6 +156,13 @@ func (s *admin) describe(ctx context.Context, state broker.TopicState) (*millrac
 		Events: uint64(state.Events),
 		Bytes:  uint64(state.Bytes),
 	}
+	if !millrace.Reserved(state.Topic) || state.Topic == millrace.SessionsTopic {
+		members, err := s.broker.Members(ctx, state.Topic, millrace.MemberRange{Limit: -1})
+		if err != nil {
+			return nil, err
+		}
+		t.Members = uint64(members.Count)
+	}
 	if state.Events == 0 {
 		return t, nil
 	}

@@ -337,8 +337,9 @@ func (l *link) pass(id uint32, m *millracev1.SessionCommand) func() {
 		}
 		l.writer.orders.ask(func() {
 			say()
+			l.writer.answered()
 			l.writer.afterOut = append(l.writer.afterOut, func() { l.routed.Add(-1) })
 		})
 	})
-	return func() {}
+	return func() { l.writer.answering++ }
 }

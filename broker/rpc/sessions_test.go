@@ -236,7 +236,9 @@ func TestADisconnectWithoutAReasonKeepsThePeersAway(t *testing.T) {
 }
 
 // local is a gateway in the broker's own process.
-type local struct{ asked chan *millracev1.SessionCommand }
+type local struct {
+	asked chan *millracev1.SessionCommand
+}
 
 func (l local) Command(_ context.Context, m *millracev1.SessionCommand) (*millracev1.SessionResult, error) {
 	l.asked <- m
@@ -309,7 +311,9 @@ func TestAGatewayMayOnlyAskForASessionWithAuthorityOverIt(t *testing.T) {
 	f := serve(t, rpc.Config{})
 	bot, sender, other := f.join(f.client()), f.asGateway("gw-1"), f.asGateway("gw-2")
 	for want, change := range map[millrace.Reason]func(m *millracev1.SessionCommand){
-		millrace.ReasonForbidden:    func(m *millracev1.SessionCommand) { m.Authority = &millracev1.SessionCommand_Operator{Operator: "root"} },
+		millrace.ReasonForbidden: func(m *millracev1.SessionCommand) {
+			m.Authority = &millracev1.SessionCommand_Operator{Operator: "root"}
+		},
 		millrace.ReasonUnauthorized: func(m *millracev1.SessionCommand) { m.Authority = nil },
 		millrace.ReasonBadRequest:   func(m *millracev1.SessionCommand) { m.Target = &millracev1.SessionCommand_Subject{Subject: "alice"} },
 	} {

@@ -30,6 +30,7 @@ import (
 	"github.com/millrace-dev/millrace"
 	millracev1 "github.com/millrace-dev/millrace/proto/millrace/v1"
 	"github.com/millrace-dev/millrace/proto/wire"
+	"github.com/millrace-dev/millrace/sdk/go/internal/drive"
 )
 
 const (
@@ -232,7 +233,7 @@ func (c *Client) unary(ctx context.Context, call func(context.Context, stubs) er
 func (c *Client) retry(ctx context.Context, call func(context.Context, stubs) error) error {
 	ctx, stop := c.bind(ctx)
 	defer stop()
-	for m := (machine{policy: c.config.backoff.withDefaults(), state: StateConnecting}); ; {
+	for m := (drive.Machine{Policy: drive.WithDefaults(c.config.backoff), State: StateConnecting}); ; {
 		err := c.unary(ctx, call)
 		if err == nil {
 			return nil
@@ -244,12 +245,12 @@ func (c *Client) retry(ctx context.Context, call func(context.Context, stubs) er
 		if !worthRetrying(failure) {
 			return failure
 		}
-		var act action
-		m, act = m.step(input{kind: inputLost, err: failure}, time.Now(), chance())
-		if act.kind == actionStop {
+		var act drive.Action
+		m, act = m.Step(drive.Input{Kind: drive.Lost, Err: failure}, time.Now(), chance())
+		if act.Kind == drive.Stop {
 			return failure
 		}
-		if !waitUntil(ctx, act.at) {
+		if !drive.WaitUntil(ctx, act.At) {
 			return endOf(ctx).WithCause(failure)
 		}
 	}

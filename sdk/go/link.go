@@ -8,6 +8,8 @@ import (
 
 	"github.com/millrace-dev/millrace"
 	millracev1 "github.com/millrace-dev/millrace/proto/millrace/v1"
+	"github.com/millrace-dev/millrace/sdk/go/internal/drive"
+	"github.com/millrace-dev/millrace/sdk/go/internal/queue"
 )
 
 // patience is how long a link tries to publish events while the broker can't be reached. Whoever waits for the answer
@@ -25,8 +27,8 @@ type Link struct {
 	gateway bool
 	peer    string         // "" for none
 	handler CommandHandler // nil for none
-	driver  *driver
-	queue   *queue
+	driver  *drive.Driver
+	queue   *queue.Queue[item]
 	ctx     context.Context // ends with the link
 	end     context.CancelCauseFunc
 	done    chan struct{} // closed when nothing runs any more
@@ -55,9 +57,9 @@ func (c *Client) Link(opts ...LinkOption) (*Link, error) {
 	if b.Cap == 0 {
 		b.Cap = max(2*time.Second, b.Base)
 	}
-	b = b.withDefaults()
+	b = drive.WithDefaults(b)
 	l := &Link{
-		client: c, backoff: b, driver: newDriver(b, c.config.log, "link"), queue: newQueue(c.config.queue),
+		client: c, backoff: b, driver: drive.New(b, c.config.log, "link"), queue: newQueue(c.config.queue),
 		done: make(chan struct{}), topics: map[string]*track{},
 	}
 	for _, o := range opts {
@@ -66,9 +68,9 @@ func (c *Client) Link(opts ...LinkOption) (*Link, error) {
 	l.ctx, l.end = context.WithCancelCause(c.ctx)
 	err := c.enlist(func() {
 		defer close(l.done)
-		why := l.driver.drive(l.ctx, l.session)
+		why := l.driver.Drive(l.ctx, func(ctx context.Context) *millrace.Error { return streamError(l.session(ctx)) })
 		l.end(why)
-		l.queue.close(why)
+		l.queue.Close(why)
 	})
 	if err != nil {
 		l.end(err)
@@ -84,7 +86,7 @@ func (l *Link) Close() {
 }
 
 // Status returns how the link stands, and why.
-func (l *Link) Status() Status { return l.driver.status() }
+func (l *Link) Status() Status { return l.driver.Status() }
 
 // Subscribe asks for a topic or a pattern and returns at once; what comes of it arrives through Next. It fails with
 // ReasonConflict if it is subscribed already, and if the link is closed.
@@ -106,7 +108,7 @@ func (l *Link) Subscribe(want millrace.Subscription) error {
 	if !utf8.ValidString(topic) {
 		// It can't be put into a message: the stream would end with it, and so would the next.
 		t.refused = true
-		l.queue.put(t.tell(nil, millrace.Update{Kind: millrace.UpdateRefused, Err: millrace.AsError(millrace.ValidateTopic(topic))}))
+		l.queue.Put(t.tell(nil, millrace.Update{Kind: millrace.UpdateRefused, Err: millrace.AsError(millrace.ValidateTopic(topic))}))
 		return nil
 	}
 	if l.stream != nil {
@@ -140,7 +142,7 @@ func (l *Link) forget(t *track) {
 // An error is final unless ctx has ended. The caller owns the slice.
 func (l *Link) Next(ctx context.Context) ([]millrace.Update, error) {
 	for {
-		items, err := l.queue.take(ctx)
+		items, err := l.queue.Take(ctx)
 		if err != nil {
 			return nil, err
 		}
@@ -202,11 +204,11 @@ func (l *Link) session(ctx context.Context) error {
 	for {
 		select {
 		case g := <-s.goaway:
-			move.Reset(time.Until(l.driver.step(goaway(g)).at))
+			move.Reset(time.Until(l.driver.Step(goaway(g)).At))
 		case <-move.C:
 			next, err := l.open(ctx)
 			if err != nil {
-				move.Reset(time.Until(l.driver.step(input{kind: inputUnmoved, err: streamError(err)}).at))
+				move.Reset(time.Until(l.driver.Step(drive.Input{Kind: drive.Unmoved, Err: streamError(err)}).At))
 				continue
 			}
 			l.adopt(next)
@@ -222,7 +224,7 @@ func (l *Link) session(ctx context.Context) error {
 
 // adopt makes a stream the one at hand, and moves all topics to it.
 func (l *Link) adopt(s *linkStream) {
-	l.driver.step(input{kind: inputConnected})
+	l.driver.Step(drive.Input{Kind: drive.Connected})
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.stream = s
@@ -250,7 +252,7 @@ func (l *Link) leave(s *linkStream, why *millrace.Error) {
 			items = t.detach(items, why)
 		}
 	}
-	l.queue.put(items)
+	l.queue.Put(items)
 }
 
 // open opens a stream and waits for the broker's welcome.

@@ -12,6 +12,7 @@ import (
 	"github.com/millrace-dev/millrace"
 	millracev1 "github.com/millrace-dev/millrace/proto/millrace/v1"
 	"github.com/millrace-dev/millrace/proto/wire"
+	"github.com/millrace-dev/millrace/sdk/go/internal/drive"
 )
 
 const (
@@ -97,7 +98,7 @@ func (s *linkStream) stop() {
 }
 
 func (s *linkStream) receive() error {
-	for s.link.queue.room(s.ctx) {
+	for s.link.queue.Room(s.ctx) {
 		response, err := s.stream.Recv()
 		if err != nil {
 			return err
@@ -148,7 +149,7 @@ func (s *linkStream) take(updates []*millracev1.Update) {
 			s.repair(t, err)
 		}
 	}
-	l.queue.put(items)
+	l.queue.Put(items)
 }
 
 // refused ends a subscription that the broker refused. One that it held before, and refuses only for now, is tried again.
@@ -190,7 +191,7 @@ func (s *linkStream) repair(t *track, why *millrace.Error) {
 		s.subscribe(t)
 		return
 	}
-	s.postponed = append(s.postponed, repair{track: t, at: time.Now().Add(why.RetryAfter + s.link.backoff.delay(t.failures, chance()))})
+	s.postponed = append(s.postponed, repair{track: t, at: time.Now().Add(why.RetryAfter + drive.Delay(s.link.backoff, t.failures, chance()))})
 	signal(s.wake)
 }
 

@@ -1,4 +1,5 @@
-package sdk
+// Package queue is what an application has not taken yet.
+package queue
 
 import (
 	"context"
@@ -7,31 +8,27 @@ import (
 	"github.com/millrace-dev/millrace"
 )
 
-// item is an update on its way to the application.
-type item struct {
-	update millrace.Update
-	track  *track
-}
-
-// queue holds what the application has not taken yet. It is bounded by who fills it, which waits for room before it reads
+// Queue holds what the application has not taken yet. It is bounded by who fills it, which waits for room before it reads
 // from the broker, so that a slow application slows its broker's stream and nothing else.
-type queue struct {
+type Queue[T any] struct {
 	max     int           // bytes from which on there is no room
+	size    func(*T) int  // what an item is charged for, in bytes
 	filled  chan struct{} // signalled when there is something to take, or the end
 	drained chan struct{} // signalled when there may be room
 
 	mu    sync.Mutex
-	items []item
+	items []T
 	bytes int
-	end   *millrace.Error // what take returns once all is taken
+	end   *millrace.Error // what Take returns once all is taken
 }
 
-func newQueue(maxBytes int) *queue {
-	return &queue{max: maxBytes, filled: make(chan struct{}, 1), drained: make(chan struct{}, 1)}
+// New returns an empty queue that has room up to so many bytes, and one item more.
+func New[T any](maxBytes int, size func(*T) int) *Queue[T] {
+	return &Queue[T]{max: maxBytes, size: size, filled: make(chan struct{}, 1), drained: make(chan struct{}, 1)}
 }
 
-// room waits until there is room, and reports false if ctx ends first. One goroutine at a time may wait.
-func (q *queue) room(ctx context.Context) bool {
+// Room waits until there is room, and reports false if ctx ends first. One goroutine at a time may wait.
+func (q *Queue[T]) Room(ctx context.Context) bool {
 	for {
 		q.mu.Lock()
 		free := q.bytes < q.max
@@ -47,14 +44,14 @@ func (q *queue) room(ctx context.Context) bool {
 	}
 }
 
-// put adds items, without waiting.
-func (q *queue) put(items []item) {
+// Put adds items, without waiting.
+func (q *Queue[T]) Put(items []T) {
 	if len(items) == 0 {
 		return
 	}
 	size := 0
 	for i := range items {
-		size += updateSize(&items[i].update)
+		size += q.size(&items[i])
 	}
 	q.mu.Lock()
 	q.items = append(q.items, items...)
@@ -63,8 +60,8 @@ func (q *queue) put(items []item) {
 	signal(q.filled)
 }
 
-// close makes take fail with err once all is taken.
-func (q *queue) close(err *millrace.Error) {
+// Close makes Take fail with err once all is taken.
+func (q *Queue[T]) Close(err *millrace.Error) {
 	q.mu.Lock()
 	if q.end == nil {
 		q.end = err
@@ -73,9 +70,9 @@ func (q *queue) close(err *millrace.Error) {
 	signal(q.filled)
 }
 
-// take waits for the first item and returns all that there are. It fails when the queue is closed and empty, which is
+// Take waits for the first item and returns all that there are. It fails when the queue is closed and empty, which is
 // final, or ctx ends. One goroutine at a time may wait.
-func (q *queue) take(ctx context.Context) ([]item, error) {
+func (q *Queue[T]) Take(ctx context.Context) ([]T, error) {
 	for {
 		q.mu.Lock()
 		items, end := q.items, q.end
@@ -91,7 +88,7 @@ func (q *queue) take(ctx context.Context) ([]item, error) {
 		select {
 		case <-q.filled:
 		case <-ctx.Done():
-			return nil, endOf(ctx)
+			return nil, millrace.AsError(context.Cause(ctx))
 		}
 	}
 }
@@ -102,14 +99,4 @@ func signal(c chan struct{}) {
 	case c <- struct{}{}:
 	default:
 	}
-}
-
-// updateSize is what an update is charged for, in bytes.
-func updateSize(u *millrace.Update) int {
-	const overhead = 128
-	size := overhead + len(u.Topic)
-	for _, e := range u.Events {
-		size += e.Size()
-	}
-	return size
 }

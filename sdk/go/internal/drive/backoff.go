@@ -1,4 +1,4 @@
-package sdk
+package drive
 
 import (
 	"errors"
@@ -31,13 +31,14 @@ func (b Backoff) Validate() error {
 	if b.Tries < 0 {
 		faults = append(faults, fmt.Errorf("Tries is %d; it can't be negative", b.Tries))
 	}
-	if d := b.withDefaults(); len(faults) == 0 && d.Cap < d.Base {
+	if d := WithDefaults(b); len(faults) == 0 && d.Cap < d.Base {
 		faults = append(faults, fmt.Errorf("Cap is %s; it can't be below Base, %s", d.Cap, d.Base))
 	}
 	return errors.Join(faults...)
 }
 
-func (b Backoff) withDefaults() Backoff {
+// WithDefaults returns the backoff with its defaults filled in.
+func WithDefaults(b Backoff) Backoff {
 	if b.Base == 0 {
 		b.Base = 500 * time.Millisecond
 	}
@@ -50,8 +51,8 @@ func (b Backoff) withDefaults() Backoff {
 	return b
 }
 
-// delay returns the wait after so many failures in a row, at least one; chance is from [0, 1).
-func (b Backoff) delay(failures int, chance float64) time.Duration {
+// Delay returns the wait after so many failures in a row, at least one; chance is from [0, 1).
+func Delay(b Backoff, failures int, chance float64) time.Duration {
 	bound := b.Base
 	for range failures - 1 {
 		if bound >= b.Cap/2 {
