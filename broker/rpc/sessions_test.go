@@ -116,8 +116,7 @@ func TestACommandToSessionsGoesToAllGatewaysAndTheCountsAddUp(t *testing.T) {
 			}
 		}
 	}
-	old.send(publish(1, &millracev1.NewEvent{Topic: "a", Data: []byte("1")}))
-	old.reply(1) // and before that nothing: a newer link is there
+	refused(t, old.end(), millrace.ReasonUnavailable) // and before that nothing: a newer link is there
 }
 
 func TestWhoIsNowhereIsNotFoundAndOtherRefusalsCountIfNobodyDidIt(t *testing.T) {

@@ -36,6 +36,7 @@ type Link struct {
 	mu     sync.Mutex
 	topics map[string]*track // protected by mu, as are the tracks; patterns among them
 	stream *linkStream       // protected by mu; the one at hand, nil while there is none
+	passes passes            // protected by mu
 }
 
 // LinkOption changes what a link is.
@@ -228,6 +229,7 @@ func (l *Link) adopt(s *linkStream) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.stream = s
+	signal(s.wake) // for what waits
 	for _, t := range l.topics {
 		if !t.refused {
 			s.subscribe(t)

@@ -94,6 +94,7 @@ func (s *linkStream) run() {
 func (s *linkStream) stop() {
 	s.cancel(errMoved)
 	s.workers.Wait()
+	s.unanswered()
 	s.done()
 }
 
@@ -109,7 +110,8 @@ func (s *linkStream) receive() error {
 	return context.Cause(s.ctx)
 }
 
-// announce passes on what is about the link: a goaway to its session, of which one is enough, and commands.
+// announce passes on what is about the link: a goaway to its session, of which one is enough, commands and
+// answers.
 func (s *linkStream) announce(updates []*millracev1.Update) {
 	for _, u := range updates {
 		if g := u.GetGoaway(); g != nil {
@@ -120,6 +122,9 @@ func (s *linkStream) announce(updates []*millracev1.Update) {
 		}
 		if c := u.GetSessionCommand(); c != nil {
 			s.ask(c)
+		}
+		if r := u.GetReply(); r != nil {
+			s.replied(r)
 		}
 	}
 }
@@ -242,6 +247,9 @@ func (s *linkStream) commands() (commands []*millracev1.Command, due time.Time) 
 		commands = append(commands, &millracev1.Command{Kind: &millracev1.Command_SessionResult{SessionResult: r}})
 	}
 	s.results = nil
+	if s.link.stream == s {
+		commands = s.link.passes.take(s, commands)
+	}
 	n := min(len(s.unwanted), commandsPerRequest)
 	for _, alias := range s.unwanted[:n] {
 		commands = append(commands, &millracev1.Command{Kind: &millracev1.Command_Unsubscribe{Unsubscribe: &millracev1.Unsubscribe{Alias: alias}}})

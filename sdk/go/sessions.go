@@ -71,7 +71,9 @@ func (c *Client) Disconnect(ctx context.Context, target millrace.Target, reason 
 }
 
 // answered is a response that says what was done.
-type answered interface{ GetOutcome() *millracev1.SessionOutcome }
+type answered interface {
+	GetOutcome() *millracev1.SessionOutcome
+}
 
 // command makes a call. The error is a *millrace.Error.
 func (c *Client) command(ctx context.Context, by caller, target millrace.Target, call func(ctx context.Context, broker stubs) (answered, error)) (Reached, error) {
