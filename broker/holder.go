@@ -40,7 +40,7 @@ func (b *Broker) Hold(ctx context.Context, name string) (*Holder, error) {
 }
 
 // Enroll does what is asked of memberships, and answers each alone, in order. What is wrong with a change is refused by
-// name: topics and data are checked here. The error says that none was tried.
+// name: topics and data are checked here. The error says that none was done under this lease that will count.
 func (h *Holder) Enroll(ctx context.Context, changes []millrace.MemberChange) ([]millrace.MemberAck, error) {
 	if err := h.gone(); err != nil {
 		return nil, err
@@ -58,13 +58,28 @@ func (h *Holder) Enroll(ctx context.Context, changes []millrace.MemberChange) ([
 	if len(admitted) == 0 {
 		return acks, nil
 	}
+	doubt := false
 	for i, ack := range h.broker.roster.Change(ctx, h.lease, admitted) {
 		acks[places[i]] = ack
-		if kind := admitted[i].Kind; ack.Err != nil && ack.Err.Reason == millrace.ReasonNotFound && (kind == millrace.MemberJoin || kind == millrace.MemberLeave) {
-			h.lose() // it is the lease that was not found
+		doubt = doubt || ack.Err != nil && (ack.Err.Reason == millrace.ReasonNotFound || ack.Err.Reason == millrace.ReasonConflict)
+	}
+	if doubt {
+		if err := h.check(ctx); err != nil {
+			return nil, err
 		}
 	}
 	return acks, nil
+}
+
+// check reports that the lease is gone, if it is. What a change is refused with does not tell whether it was the lease that
+// was not found or superseded, or the member.
+func (h *Holder) check(ctx context.Context) error {
+	err := h.broker.roster.Renew(ctx, h.lease, h.broker.config.LeaseTerm)
+	if err == nil || millrace.AsError(err).Reason.Outcome().Retryable {
+		return nil
+	}
+	h.lose()
+	return err
 }
 
 // gone reports why nothing can be asked under the lease any more, or nil.

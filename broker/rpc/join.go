@@ -16,6 +16,7 @@ import (
 	"google.golang.org/grpc"
 
 	"github.com/millrace-dev/millrace"
+	"github.com/millrace-dev/millrace/broker"
 	"github.com/millrace-dev/millrace/broker/rpc/internal/intake"
 	millracev1 "github.com/millrace-dev/millrace/proto/millrace/v1"
 	"github.com/millrace-dev/millrace/proto/wire"
@@ -225,8 +226,14 @@ func (l *link) greet(hello *millracev1.Hello) (func(), error) {
 	}, nil
 }
 
+// Members are held in the name of a gateway or of a session, which can't be the same.
+const (
+	gatewayHolder = "gateway:"
+	sessionHolder = "session:"
+)
+
 // maxPeerBytes bounds the name of a peer.
-const maxPeerBytes = 255
+const maxPeerBytes = broker.MaxNameBytes - len(gatewayHolder)
 
 // standing returns the session of a link and in whose name its members are held. Those of a gateway are held in its own
 // name, whatever its session. Who else names itself is the same session over its reconnects, which nobody has who has not
@@ -236,13 +243,13 @@ func standing(subject string, hello *millracev1.Hello) (session, holder string) 
 	case peer == "":
 		session = rand.Text()
 	case hello.GetGateway():
-		return rand.Text(), "gateway:" + peer
+		return rand.Text(), gatewayHolder + peer
 	default:
 		// The length keeps the two apart, wherever one ends.
 		sum := sha256.Sum256(fmt.Appendf(nil, "session %d %s%s", len(subject), subject, peer))
 		session = base32.StdEncoding.EncodeToString(sum[:15])
 	}
-	return session, "session:" + session
+	return session, sessionHolder + session
 }
 
 // speaks reports whether the peer may speak for any session.

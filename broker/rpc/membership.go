@@ -107,6 +107,14 @@ func (m *membership) run() {
 // errLeaseLost ends a link, so that its peer comes back and tells of its members anew.
 var errLeaseLost = millrace.Errorf(millrace.ReasonUnavailable, "the lease of the link's members is gone, as another link of the peer has begun one or it could not be renewed")
 
+// fault returns what a link ends with that could not do what was asked. A lease that is gone is no fault of the peer's.
+func fault(err error) error {
+	if e := millrace.AsError(err); !e.Reason.Outcome().Retryable {
+		return errLeaseLost.WithCause(err)
+	}
+	return err
+}
+
 func (m *membership) hold() error {
 	if m.holder != nil {
 		return nil
@@ -198,7 +206,10 @@ func (m *membership) see(kind wishKind, who *caller) error {
 		if m.holder == nil {
 			return nil // a peer without a name has no members of an earlier link
 		}
-		return m.holder.Settle(m.link.call.ctx)
+		if err := m.holder.Settle(m.link.call.ctx); err != nil {
+			return fault(err)
+		}
+		return nil
 	}
 	if m.link.speaks(who) {
 		return nil
@@ -220,7 +231,7 @@ func (m *membership) see(kind wishKind, who *caller) error {
 	}
 	for i := range acks {
 		if err := acks[i].Err; err != nil {
-			return err // the peer comes back and asks for what it may have
+			return fault(err) // the peer comes back and asks for what it may have
 		}
 	}
 	return nil
@@ -234,7 +245,7 @@ func (m *membership) enroll(changes []millrace.MemberChange) ([]millrace.MemberA
 	}
 	acks, err := m.holder.Enroll(l.call.ctx, changes)
 	if err != nil {
-		return nil, err
+		return nil, fault(err)
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()

@@ -2,6 +2,7 @@ package sdk
 
 import (
 	"context"
+	"crypto/rand"
 	"sync"
 	"time"
 	"unicode/utf8"
@@ -9,6 +10,7 @@ import (
 	"github.com/millrace-dev/millrace"
 	millracev1 "github.com/millrace-dev/millrace/proto/millrace/v1"
 	"github.com/millrace-dev/millrace/sdk/go/internal/drive"
+	"github.com/millrace-dev/millrace/sdk/go/internal/membership"
 	"github.com/millrace-dev/millrace/sdk/go/internal/queue"
 )
 
@@ -16,8 +18,8 @@ import (
 // can wait no longer for the rest of what it has to say.
 const patience = 5 * time.Second
 
-// Link is subscriptions that come and go over one stream, and what else a gateway needs of a broker. While the broker is
-// out of reach the topics are detached; they go on from their positions when it is back.
+// Link is subscriptions and memberships that come and go over one stream, as a gateway or a bot has them. While the broker is
+// out of reach the topics are detached; they go on from their positions when it is back. Members are told to it anew then.
 //
 // All methods may be called concurrently, Next by one goroutine at a time. Events are shared and must not be changed.
 type Link struct {
@@ -25,7 +27,7 @@ type Link struct {
 	client  *Client
 	backoff Backoff
 	gateway bool
-	peer    string         // "" for none
+	peer    string
 	handler CommandHandler // nil for none
 	driver  *drive.Driver
 	queue   *queue.Queue[item]
@@ -33,10 +35,12 @@ type Link struct {
 	end     context.CancelCauseFunc
 	done    chan struct{} // closed when nothing runs any more
 
-	mu     sync.Mutex
-	topics map[string]*track // protected by mu, as are the tracks; patterns among them
-	stream *linkStream       // protected by mu; the one at hand, nil while there is none
-	passes passes            // protected by mu
+	mu      sync.Mutex
+	topics  map[string]*track    // protected by mu, as are the tracks; patterns among them
+	stream  *linkStream          // protected by mu; the one at hand, nil while there is none
+	members *membership.Registry // protected by mu
+	own     string               // protected by mu; the link's own session, "" until it was welcomed once
+	passes  passes               // protected by mu
 }
 
 // LinkOption changes what a link is.
@@ -45,7 +49,8 @@ type LinkOption func(*Link)
 // AsGateway says that the link holds sessions of others. The broker wants a token that allows it.
 func AsGateway() LinkOption { return func(l *Link) { l.gateway = true } }
 
-// WithPeer gives the link's peer an id, by which operators and the broker know it over its reconnects. Default: none.
+// WithPeer gives the link's peer an id, by which operators and the broker know it over its reconnects. Two links must not
+// have the same one at a time: each would end the other. Default: a random one for each link.
 func WithPeer(id string) LinkOption { return func(l *Link) { l.peer = id } }
 
 // Link opens a link, and returns at once. It lives until Close or the end of the client. Unless WithBackoff said
@@ -60,8 +65,9 @@ func (c *Client) Link(opts ...LinkOption) (*Link, error) {
 	}
 	b = drive.WithDefaults(b)
 	l := &Link{
-		client: c, backoff: b, driver: drive.New(b, c.config.log, "link"), queue: newQueue(c.config.queue),
+		client: c, backoff: b, peer: rand.Text(), driver: drive.New(b, c.config.log, "link"), queue: newQueue(c.config.queue),
 		done: make(chan struct{}), topics: map[string]*track{},
+		members: membership.New(func(failures int) time.Duration { return drive.Delay(b, failures, chance()) }),
 	}
 	for _, o := range opts {
 		o(l)
@@ -81,7 +87,13 @@ func (c *Client) Link(opts ...LinkOption) (*Link, error) {
 }
 
 // Close ends the link and waits until nothing of it runs. It may be called more than once.
+//
+// A bot's members leave first, if the broker is there; those of a gateway stay for as long as the broker lets them, so that
+// their sessions may go on elsewhere.
 func (l *Link) Close() {
+	if !l.gateway {
+		l.depart()
+	}
 	l.end(closed("the link"))
 	<-l.done
 }
@@ -223,13 +235,15 @@ func (l *Link) session(ctx context.Context) error {
 	}
 }
 
-// adopt makes a stream the one at hand, and moves all topics to it.
+// adopt makes a stream the one at hand, and moves all topics and members to it.
 func (l *Link) adopt(s *linkStream) {
 	l.driver.Step(drive.Input{Kind: drive.Connected})
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.stream = s
-	signal(s.wake) // for what waits
+	l.own = s.welcome.GetSession()
+	l.members.Open(int(s.welcome.GetMaxMessageBytes()))
+	signal(s.wake)
 	for _, t := range l.topics {
 		if !t.refused {
 			s.subscribe(t)
@@ -244,6 +258,7 @@ func (l *Link) leave(s *linkStream, why *millrace.Error) {
 	defer l.mu.Unlock()
 	if l.stream == s {
 		l.stream = nil
+		l.members.Lost()
 	}
 	if l.ctx.Err() != nil {
 		return
@@ -287,13 +302,3 @@ func (l *Link) open(ctx context.Context) (*linkStream, error) {
 
 // linkVersion is the one version of the link's protocol that there is.
 const linkVersion = 1
-
-// Enroll asks for changes of memberships.
-func (l *Link) Enroll(context.Context, []millrace.MemberChange) ([]millrace.MemberAck, error) {
-	return nil, millrace.Errorf(millrace.ReasonUnsupported, "not yet")
-}
-
-// Members reads a page of a topic's members.
-func (l *Link) Members(context.Context, string, millrace.MemberRange) (millrace.MemberPage, error) {
-	return millrace.MemberPage{}, millrace.Errorf(millrace.ReasonUnsupported, "not yet")
-}

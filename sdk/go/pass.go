@@ -127,8 +127,8 @@ func (q *passes) take(s *linkStream, commands []*millracev1.Command) []*millrace
 	return commands
 }
 
-// replied hands an answer to whoever waits for it.
-func (s *linkStream) replied(r *millracev1.Reply) {
+// returned hands an answer to whoever waits for it.
+func (s *linkStream) returned(r *millracev1.Reply) {
 	if r.GetId() < firstPass {
 		return
 	}
