@@ -109,7 +109,7 @@ func (s *Session) steer(c Command, done func(*millrace.Error)) {
 	case Subscribe:
 		done(s.takeOn(c))
 	case Unsubscribe:
-		done(s.giveUp(c.Topic))
+		done(s.withdraw(c.Topic))
 	default:
 		done(millrace.Errorf(millrace.ReasonUnsupported, "an operator can't ask that of a session"))
 	}
@@ -140,8 +140,8 @@ func (s *Session) takeOn(c Subscribe) *millrace.Error {
 	return nil
 }
 
-// giveUp ends a subscription that an operator does not want the session to have.
-func (s *Session) giveUp(topic string) *millrace.Error {
+// withdraw ends a subscription that an operator does not want the session to have.
+func (s *Session) withdraw(topic string) *millrace.Error {
 	if s.findWildcard(topic) == nil {
 		switch sub := s.find(topic); {
 		case sub == nil:
