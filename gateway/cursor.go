@@ -26,7 +26,7 @@ func Resume(c millrace.Cursor, wish millrace.Option) SubscribeAll {
 	}
 	var patterns, topics SubscribeAll
 	for _, p := range c.Pieces {
-		one := Subscribe{Topic: p.Topic, Again: true}
+		one := Subscribe{Topic: p.Topic, Again: true, permits: c.Permits}
 		if p.Attached {
 			one.Start = millrace.After(p.Position)
 		}
@@ -240,6 +240,9 @@ func (s *Session) understood(o millrace.Option, further ...millrace.Option) bool
 // growth is by how many bytes the beginning of the session's cursors grows with one more subscription.
 func (s *Session) growth(c Subscribe) int {
 	o, n := c.option(), 0
+	if c.permitted {
+		n += permitBytes
+	}
 	if millrace.Pattern(c.Topic).IsTopic() {
 		if c.takesPart() {
 			n += partBytes(c.Topic)
@@ -278,16 +281,22 @@ func (s *Session) reckon() {
 }
 
 // beginning is how long the beginning of the session's cursors may be with what it has, in bytes.
-func (s *Session) beginning() int { return len(s.seal) + s.load.begun + s.load.parts }
+func (s *Session) beginning() int {
+	return len(s.seal) + s.load.begun + s.load.parts + permitBytes*len(s.permitted())
+}
 
-// refresh writes the beginning of the session's cursors anew if its options or parts changed: the seal, the options of each
-// pattern and of each topic that would else be resumed with others, and the parts.
+// refresh writes the beginning of the session's cursors anew if its options or parts changed: the seal, the permits, the
+// options of each pattern and of each topic that would else be resumed with others, and the parts.
 func (s *Session) refresh() {
 	if !s.stale || s.ending {
 		return
 	}
 	s.stale = false
 	b := []byte(s.seal)
+	for _, name := range s.permitted() {
+		b = append(b, ',')
+		b = append(b, s.permit(name)...)
+	}
 	add := func(o millrace.Option) {
 		b = append(b, ',')
 		b = millrace.AppendOption(b, o)
@@ -341,7 +350,11 @@ func (s *Session) cursorBound(c Subscribe) int {
 	if c.takesPart() {
 		l.parts += partBytes(c.Topic)
 	}
-	return len(s.seal) + l.bytes()
+	n := len(s.permitted())
+	if c.permitted {
+		n++
+	}
+	return len(s.seal) + permitBytes*n + l.bytes()
 }
 
 // bytes is the longest that the load can be in a cursor.

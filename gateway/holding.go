@@ -68,6 +68,7 @@ func (s *Session) subscribe(re uint32, c Subscribe) {
 
 // hold takes a topic on, with a subscription that has yet to advance.
 func (s *Session) hold(re uint32, c Subscribe) (*subscription, *millrace.Error) {
+	c.permitted = c.permitted || s.hasPermit(c)
 	if err := s.admits(c); err != nil {
 		return nil, err
 	}
@@ -76,7 +77,8 @@ func (s *Session) hold(re uint32, c Subscribe) (*subscription, *millrace.Error) 
 		return nil, err
 	}
 	a.held++
-	sub := &subscription{session: s, audience: a, wish: newWish(c), wildcard: s.findWildcard(c.Pattern), start: c.Start, re: re, again: c.Again}
+	sub := &subscription{session: s, audience: a, wish: newWish(c), wildcard: s.findWildcard(c.Pattern), start: c.Start, re: re, again: c.Again, permitted: c.permitted}
+	s.stale = s.stale || sub.permitted
 	if sub.wildcard != nil && c.Start.Kind != millrace.StartAfter {
 		sub.settling = true
 		sub.wildcard.unsettled++

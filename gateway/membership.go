@@ -40,11 +40,21 @@ func mayJoin(grant *millrace.Grant, topic string) *millrace.Error {
 	return nil
 }
 
+// mayJoin reports why the session may not be a member of a topic that it has, or nil.
+func (s *Session) mayJoin(sub *subscription) *millrace.Error {
+	if sub.permitted {
+		return nil
+	}
+	return mayJoin(s.grant, sub.topic())
+}
+
 // join asks for a membership, or for other data of one. The session holds the topic first, so that it gets what is said to
 // it as a member.
 func (s *Session) join(c Subscribe, a *ask) *millrace.Error {
-	if err := mayJoin(s.grant, c.Topic); err != nil {
-		return err
+	if !c.permitted {
+		if err := mayJoin(s.grant, c.Topic); err != nil {
+			return err
+		}
 	}
 	sub := s.find(c.Topic)
 	if sub == nil {
@@ -90,7 +100,7 @@ func (s *Session) takePart(sub *subscription) *millrace.Error {
 		return nil
 	}
 	n := partBytes(sub.topic())
-	if s.beginning()+n > maxBeginning || s.wire.AppendLead != nil && len(s.seal)+s.load.bytes()+n > millrace.MaxCursorBytes {
+	if s.beginning()+n > maxBeginning || s.wire.AppendLead != nil && len(s.seal)+permitBytes*len(s.permitted())+s.load.bytes()+n > millrace.MaxCursorBytes {
 		return errBeginning
 	}
 	s.addPart(sub)
@@ -184,6 +194,12 @@ func (s *Session) resign(sub *subscription, err *millrace.Error) bool {
 func (s *Session) answer(a *ask, f Frame) {
 	if a.dropped {
 		return
+	}
+	if a.done != nil {
+		failed, refused := f.(Failed)
+		if a.done(failed.Err); refused {
+			return
+		}
 	}
 	s.say(a.re, f)
 	if a.answered != nil {
@@ -305,29 +321,36 @@ func leaving(topic, reason string) enrol.Change {
 	return enrol.Change{MemberChange: millrace.MemberChange{Kind: millrace.MemberLeave, Topic: topic, Reason: reason}}
 }
 
-// isMember reports whether the session may act as a member of a topic. Not for the loop.
-func (s *Session) isMember(topic string) bool {
-	is := make(chan bool, 1)
+// standing is what a session may do in a topic beside its grant.
+type standing struct {
+	member    bool // act as a member
+	permitted bool // be one, whatever the grant is
+}
+
+// standing returns how the session stands in a topic. Not for the loop.
+func (s *Session) standing(topic string) standing {
+	is := make(chan standing, 1)
 	s.loop.post(call(func() {
 		sub := s.find(topic)
-		is <- sub != nil && sub.part.isMember()
+		is <- standing{member: sub != nil && sub.part.isMember(), permitted: sub != nil && sub.permitted}
 	}))
 	select {
-	case member := <-is:
-		return member
+	case how := <-is:
+		return how
 	case <-s.done:
-		return false
+		return standing{}
 	}
 }
 
-// Broadcast stores an event in a topic that the session is a member of; the grant has to allow to join it. It takes ownership
-// of the event and fills in its sender. Errors are *millrace.Error; with a nil error the event is stored.
+// Broadcast stores an event in a topic that the session is a member of; the grant has to allow to join it,
+// unless an operator made the session a member. It takes ownership of the event and fills in its sender. Errors are *millrace.Error; with a nil error the event is stored.
 func (s *Session) Broadcast(ctx context.Context, grant *millrace.Grant, p millrace.Publish) (millrace.Ack, error) {
 	topic := p.Event.Topic
-	if err := mayJoin(grant, topic); err != nil {
+	how := s.standing(topic)
+	if err := mayJoin(grant, topic); err != nil && !how.permitted {
 		return millrace.Ack{}, err
 	}
-	if !s.isMember(topic) {
+	if !how.member {
 		return millrace.Ack{}, millrace.Errorf(millrace.ReasonForbidden, "the session is not a member of %s", topic)
 	}
 	return s.gateway.store(ctx, Publisher{Grant: grant, Session: s.name}, p)
@@ -336,7 +359,7 @@ func (s *Session) Broadcast(ctx context.Context, grant *millrace.Grant, p millra
 // ReadMembers reads a page of a topic's members, for whom a grant allows that or who is a member itself. Errors are
 // *millrace.Error.
 func (s *Session) ReadMembers(ctx context.Context, grant *millrace.Grant, topic string, r millrace.MemberRange) (millrace.MemberPage, error) {
-	if !grant.Allows(millrace.ActionPresence, topic) && s.isMember(topic) {
+	if !grant.Allows(millrace.ActionPresence, topic) && s.standing(topic).member {
 		return s.gateway.members(ctx, topic, r)
 	}
 	return s.gateway.Members(ctx, grant, topic, r)

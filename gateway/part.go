@@ -40,7 +40,8 @@ type ask struct {
 	joins    bool // in a resume: join if there is nothing to take over
 	dropped  bool // whoever asked was told that it did not work out in time
 	re       uint32
-	answered chan struct{} // closed when the answer was taken; nil if nobody waits for that
+	answered chan struct{}         // closed when the answer was taken; nil if nobody waits for that
+	done     func(*millrace.Error) // of an operator who asks: told once what came of it, in place of the peer if it is nothing; else nil
 }
 
 // maxAsks is how many changes of one membership may wait; what waits beyond the readers' own was posted.
@@ -89,7 +90,7 @@ func (p *part) enter(c Subscribe) {
 		return
 	}
 	p.want, p.shows = c.entry, c.Members
-	p.member = c.entry.resumes && s.resumed() && mayJoin(s.grant, p.topic()) == nil
+	p.member = c.entry.resumes && s.resumed() && s.mayJoin(p.sub) == nil
 }
 
 // begin lets the part begin that the subscription came with, if it did.
@@ -105,7 +106,7 @@ func (p *part) begin() {
 	p.want = nil
 	if want != nil {
 		a := &ask{data: want.data, shows: p.shows, entry: true, joins: want.joins}
-		switch err := mayJoin(s.grant, p.topic()); {
+		switch err := s.mayJoin(p.sub); {
 		case err != nil:
 			p.end(err)
 		case p.member:

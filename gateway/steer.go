@@ -8,8 +8,8 @@ import (
 )
 
 // Steer has the sessions of a target do a command on the authority of an operator: their grants are not looked at, and their
-// peers are told as if they had asked. The command is a Subscribe or an Unsubscribe. It returns when each session has done it, and
-// for how many that is. The error is a *millrace.Error: ctx has ended, so that nothing is known of some; no session did it,
+// peers are told as if they had asked. The command is a Subscribe, Unsubscribe, Join or Leave. It returns when each session has
+// done it, memberships acked by the upstream, and for how many that is. The error is a *millrace.Error: ctx has ended, so that nothing is known of some; no session did it,
 // with the refusal of one; or there is none that could, as ReasonNotFound.
 func (g *Gateway) Steer(ctx context.Context, target millrace.Target, c Command) (int, error) {
 	return g.eachOf(ctx, target, func(s *Session, done func(*millrace.Error)) { s.steer(c, done) })
@@ -110,6 +110,13 @@ func (s *Session) steer(c Command, done func(*millrace.Error)) {
 		done(s.takeOn(c))
 	case Unsubscribe:
 		done(s.withdraw(c.Topic))
+	case Join:
+		s.enlist(c, done)
+	case Leave:
+		a := &ask{kind: millrace.MemberLeave, done: done}
+		if err := s.alter(c.Topic, a); err != nil {
+			done(err)
+		}
 	default:
 		done(millrace.Errorf(millrace.ReasonUnsupported, "an operator can't ask that of a session"))
 	}
@@ -128,7 +135,10 @@ func (s *Session) takeOn(c Subscribe) *millrace.Error {
 		}
 		return s.holdWildcard(0, c)
 	}
-	if s.find(c.Topic) != nil {
+	if sub := s.find(c.Topic); sub != nil {
+		if err := s.give(sub); err != nil {
+			return err
+		}
 		s.subscribe(0, c)
 		return nil
 	}
@@ -138,6 +148,33 @@ func (s *Session) takeOn(c Subscribe) *millrace.Error {
 	}
 	sub.advance()
 	return nil
+}
+
+// enlist makes the session a member of a topic whose members its grant need not allow it to be. One that is a member already
+// shows the new data.
+func (s *Session) enlist(c Join, done func(*millrace.Error)) {
+	if err := millrace.ValidateTopic(c.Topic); err != nil {
+		done(millrace.AsError(err))
+		return
+	}
+	if millrace.Reserved(c.Topic) {
+		done(millrace.Errorf(millrace.ReasonForbidden, "%.255s is reserved: nobody joins it", c.Topic))
+		return
+	}
+	c.permitted = true
+	a := &ask{kind: millrace.MemberJoin, data: c.Data, shows: c.Members, done: done}
+	if sub := s.find(c.Topic); sub != nil {
+		if err := s.give(sub); err != nil {
+			done(err)
+			return
+		}
+		if sub.part != nil && sub.part.member {
+			a.shows = sub.part.shows
+		}
+	}
+	if err := s.join(c.Subscribe, a); err != nil {
+		done(err)
+	}
 }
 
 // withdraw ends a subscription that an operator does not want the session to have.

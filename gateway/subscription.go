@@ -38,12 +38,17 @@ type subscription struct {
 	born     bool // it begins at the topic's birth, since a wildcard met it
 	again    bool // it comes from a cursor
 	named    bool // the session's cursors have its option
-	re       uint32
-	index    int                        // in the audience's slice or the agenda
-	pos      millrace.Position          // unless live
-	count    tail.Count                 // likewise, in class ephemeral
-	lost     uint64                     // Page.Lost of the last page
-	reading  *replay.Seat[*loop, taker] // the read that is on its way, while placeReading
+
+	// permitted says that an operator wants the session to have it, and to be a member if it is one, whatever the grant is. The
+	// session's cursors then have a permit.
+	permitted bool
+
+	re      uint32
+	index   int                        // in the audience's slice or the agenda
+	pos     millrace.Position          // unless live
+	count   tail.Count                 // likewise, in class ephemeral
+	lost    uint64                     // Page.Lost of the last page
+	reading *replay.Seat[*loop, taker] // the read that is on its way, while placeReading
 }
 
 func (sub *subscription) topic() string { return sub.audience.topic.Name() }

@@ -66,6 +66,7 @@ func (s *Session) holdWildcard(re uint32, c Subscribe) *millrace.Error {
 	if err := c.validate(); err != nil {
 		return millrace.AsError(err)
 	}
+	c.permitted = c.permitted || s.hasPermit(c)
 	if !c.permitted && !s.grant.AllowsAll(millrace.ActionSubscribe, millrace.Pattern(c.Topic)) {
 		return millrace.Errorf(millrace.ReasonForbidden, "the grant does not allow to subscribe to %s", c.Topic)
 	}

@@ -62,6 +62,25 @@ func (s Sealer) Open(seal, subject string) (h Holder, ok bool) {
 	return h, true
 }
 
+const (
+	permitPrefix = "p."
+	permitDomain = 0 // of a MAC, where seals have their version
+)
+
+// PermitBytes is how long a permit is.
+const PermitBytes = len(permitPrefix) + (macBytes*8+5)/6
+
+// Permit returns what says that a session of a subject may have a topic or a pattern, whatever its grant is. It says it to
+// whoever has the key, for as long as the session goes on.
+func (s Sealer) Permit(session, subject, topic string) string {
+	b := []byte{permitDomain}
+	for _, text := range []string{session, topic} { // the subject, which may be of any length, is the rest
+		b = binary.BigEndian.AppendUint32(b, uint32(len(text)))
+		b = append(b, text...)
+	}
+	return permitPrefix + base64.RawURLEncoding.EncodeToString(s.mac(b, subject))
+}
+
 func (s Sealer) mac(b []byte, subject string) []byte {
 	h := hmac.New(sha256.New, s.key)
 	h.Write(b)
