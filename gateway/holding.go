@@ -218,6 +218,7 @@ func (s *Session) drop(sub *subscription) {
 	s.subs = slices.DeleteFunc(s.subs, func(o *subscription) bool { return o == sub })
 	s.moved = nil
 	s.load.carry(sub.option(), -1)
+	s.stale = s.stale || sub.permitted
 	if sub.named {
 		s.load.begun -= optionBytes(sub.option())
 		s.stale = true
