@@ -51,10 +51,10 @@ func TestAnOperatorMakesSessionsMembersAndEndsIt(t *testing.T) {
 		h.steer(millrace.Target{Session: one.Session.ID()}, gateway.Leave{Topic: "room"}, 0, millrace.ReasonNotFound)
 		h.steer(millrace.Target{Session: other.Session.ID()}, gateway.Leave{Topic: "room"}, 0, millrace.ReasonNotFound)
 		h.steer(alice, gateway.Unsubscribe{Topic: "room"}, 2, "")
+		h.settle()
 		if roster := h.broker.Roster("room"); len(roster) != 0 {
 			h.Errorf("the members are %v", roster)
 		}
-		h.settle()
 		for _, p := range []*gatewaytest.Peer{one, two} {
 			if told := gatewaytest.Frames[gateway.Left](p); len(told) != 1 || told[0].Topic != "room" || told[0].Err != nil {
 				h.Errorf("the session was told %+v", told)
