@@ -74,6 +74,7 @@ var houses = map[string]allowed{
 	"sdk/go/internal/*":     {ours: []string{root}, never: network},
 	"cmd/millrace":          {ours: []string{anything}, others: grpcModules},
 	"cmd/millrace/console":  {},
+	"cmd/millrace/output":   {ours: []string{root}},
 	"cmd/millrace/settings": {others: []string{"go.yaml.in/yaml/v3"}},
 }
 

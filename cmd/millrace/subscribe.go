@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/millrace-dev/millrace"
+	"github.com/millrace-dev/millrace/cmd/millrace/output"
 	"github.com/millrace-dev/millrace/cmd/millrace/settings"
 	sdk "github.com/millrace-dev/millrace/sdk/go"
 )
@@ -62,42 +63,51 @@ func (j *subscribeJob) settings() []settings.Setting {
 	}...)
 }
 
-func (j *subscribeJob) parseStart(text string) error {
+func (j *subscribeJob) parseStart(text string) (err error) {
+	j.start, err = parseStart(text)
+	return err
+}
+
+// parseStart reads where a subscription begins.
+func parseStart(text string) (millrace.Start, error) {
 	wanted := errors.New("now, earliest, last=N or since=TIME")
 	kind, value, _ := strings.Cut(text, "=")
 	switch {
 	case text == "now":
-		j.start = millrace.Start{Kind: millrace.StartNow}
+		return millrace.Start{Kind: millrace.StartNow}, nil
 	case text == "earliest":
-		j.start = millrace.Start{Kind: millrace.StartEarliest}
+		return millrace.Start{Kind: millrace.StartEarliest}, nil
 	case kind == "last":
 		n, err := strconv.ParseUint(value, 10, 31)
 		if err != nil {
-			return wanted
+			return millrace.Start{}, wanted
 		}
-		j.start = millrace.Start{Kind: millrace.StartLast, Count: int(n)}
+		return millrace.Start{Kind: millrace.StartLast, Count: int(n)}, nil
 	case kind == "since":
 		since, err := time.Parse(time.RFC3339, value)
 		if ago, agoErr := time.ParseDuration(value); agoErr == nil {
 			since, err = time.Now().Add(-ago), nil
 		}
 		if err != nil {
-			return wanted
+			return millrace.Start{}, wanted
 		}
-		j.start = millrace.Start{Kind: millrace.StartSince, Since: since}
-	default:
-		return wanted
+		return millrace.Start{Kind: millrace.StartSince, Since: since}, nil
 	}
-	return nil
+	return millrace.Start{}, wanted
 }
 
-func (j *subscribeJob) parseRate(text string) error {
+func (j *subscribeJob) parseRate(text string) (err error) {
+	j.rate, err = parseRate(text)
+	return err
+}
+
+// parseRate reads how many events a second are wanted.
+func parseRate(text string) (float64, error) {
 	rate, err := strconv.ParseFloat(text, 64)
 	if err != nil || millrace.ValidateMaxRate(rate) != nil {
-		return errors.New("a number from 0.001 to 1000, or 0 for no limit")
+		return 0, errors.New("a number from 0.001 to 1000, or 0 for no limit")
 	}
-	j.rate = rate
-	return nil
+	return rate, nil
 }
 
 func (j *subscribeJob) check(t *settings.Table) error {
@@ -180,7 +190,7 @@ func (j *subscribeJob) print(ctx context.Context, sub *sdk.Subscription, out io.
 	for e, err := range sub.All(ctx) {
 		var line any
 		if gap, ok := errors.AsType[*sdk.GapError](err); ok {
-			line = gapLine{Gap: wireGap(&gap.Gap), Cursor: sub.Cursor()}
+			line = output.Gap(&gap.Gap, sub.Cursor())
 		} else if err != nil {
 			if ctx.Err() != nil {
 				return nil // the user ended it
@@ -188,13 +198,13 @@ func (j *subscribeJob) print(ctx context.Context, sub *sdk.Subscription, out io.
 			return err
 		} else {
 			if n := sub.Conflated(e.Topic); n > conflated[e.Topic] {
-				if err := lines.Encode(conflatedLine{Conflated: conflation{Topic: e.Topic, Count: n - conflated[e.Topic]}}); err != nil {
+				if err := lines.Encode(output.Conflated(e.Topic, n-conflated[e.Topic])); err != nil {
 					return fmt.Errorf("print conflation: %w", err)
 				}
 				conflated[e.Topic] = n
 			}
 			printed++
-			line = lineOf(e, sub.Cursor())
+			line = output.Event(e, sub.Cursor())
 		}
 		if err := lines.Encode(line); err != nil {
 			return fmt.Errorf("print event: %w", err)

@@ -10,6 +10,7 @@ import (
 	"github.com/millrace-dev/millrace/gateway"
 	"github.com/millrace-dev/millrace/gateway/httpapi"
 	"github.com/millrace-dev/millrace/gateway/socket"
+	"github.com/millrace-dev/millrace/ssegateway"
 	"github.com/millrace-dev/millrace/wsgateway"
 )
 
@@ -81,5 +82,61 @@ func (j *wsGatewayJob) settings() []settings.Setting {
 }
 
 func (j *wsGatewayJob) run(ctx context.Context, _ []string, std streams) error {
+	return j.standalone.run(ctx, std, j.door())
+}
+
+const aboutSSEGateway = `Holds the event streams of browsers (/v1/events), takes their commands by POST, and serves publish and history over HTTP
+(/v1/topics/TOPIC/events), health (/healthz) and readiness (/readyz).
+
+Peers show a token that is signed with the key (millrace token). The broker may be away: the gateway holds its peers and
+goes on with it when it is back.
+
+  MILLRACE_KEY=… millrace ssegateway --broker 127.0.0.1:7400
+  millrace ssegateway --anonymous
+`
+
+// eventStreams is the door for Server-Sent Events.
+type eventStreams struct {
+	heartbeat time.Duration
+	stall     stall
+}
+
+func newEventStreams() eventStreams {
+	return eventStreams{heartbeat: 30 * time.Second, stall: newStall()}
+}
+
+func (e *eventStreams) settings() []settings.Setting {
+	return []settings.Setting{
+		{Name: "heartbeat", Value: settings.Duration(&e.heartbeat, time.Second), Doc: "how often an event stream gets a comment, in whole seconds"},
+	}
+}
+
+func (e *eventStreams) door() door {
+	wire := ssegateway.NewWire(e.heartbeat)
+	return door{
+		wires: []*gateway.Wire{wire},
+		path:  "/v1/events",
+		serve: func(g *gateway.Gateway, origins *httpapi.Origins, v *auth.Verifier) (http.Handler, func()) {
+			h := ssegateway.New(ssegateway.Config{Origins: origins, Socket: e.stall.socket()}, g, wire, v)
+			return h, h.Close
+		},
+	}
+}
+
+// sseGatewayJob is the gateway for event streams in a process of its own.
+type sseGatewayJob struct {
+	standalone
+	eventStreams
+}
+
+func newSSEGateway() job {
+	return &sseGatewayJob{standalone: newStandalone("ssegateway", "127.0.0.1:7402"), eventStreams: newEventStreams()}
+}
+
+func (j *sseGatewayJob) settings() []settings.Setting {
+	return j.standalone.settings(append(j.eventStreams.settings(), j.stall.row())...)
+}
+
+func (j *sseGatewayJob) run(ctx context.Context, _ []string, std streams) error {
 	return j.standalone.run(ctx, std, j.door())
 }

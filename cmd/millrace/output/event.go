@@ -1,4 +1,6 @@
-package main
+// Package output is what commands print: events, members and what is told of them, each as a line of JSON, and members as a
+// table for people.
+package output
 
 import (
 	"encoding/json"
@@ -7,8 +9,8 @@ import (
 	"github.com/millrace-dev/millrace"
 )
 
-// eventLine is an event as subscribe prints it: the fields of the client protocol's event frame, and the cursor.
-type eventLine struct {
+// event is an event as subscribe prints it: the fields of the client protocol's event frame, and the cursor.
+type event struct {
 	Topic       string          `json:"topic"`
 	Position    *position       `json:"position,omitempty"` // absent in class ephemeral
 	ID          string          `json:"id,omitempty"`
@@ -65,17 +67,24 @@ type sender struct {
 	Subject string `json:"subject,omitempty"`
 }
 
-func wireGap(g *millrace.Gap) gap {
+// Gap returns the line of a gap, with the cursor that resumes behind it.
+func Gap(g *millrace.Gap, cursor string) any {
 	line := gap{Topic: g.Topic, Cause: g.Cause.String(), Count: g.Count}
 	if !g.After.IsZero() || !g.Until.IsZero() {
 		after, until := position(g.After), position(g.Until)
 		line.After, line.Until = &after, &until
 	}
-	return line
+	return gapLine{Gap: line, Cursor: cursor}
 }
 
-func lineOf(e *millrace.Event, cursor string) eventLine {
-	line := eventLine{
+// Conflated returns the line that tells how many older events of their key were left out.
+func Conflated(topic string, count uint64) any {
+	return conflatedLine{Conflated: conflation{Topic: topic, Count: count}}
+}
+
+// Event returns the line of an event, with the cursor that resumes behind it.
+func Event(e *millrace.Event, cursor string) any {
+	line := event{
 		Topic: e.Topic, ID: e.ID, Name: e.Name, Key: e.Key, ContentType: e.ContentType,
 		TimeMs: strconv.FormatInt(e.Time.UnixMilli(), 10), Tombstone: e.Tombstone, Cursor: cursor,
 	}
