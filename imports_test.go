@@ -55,6 +55,7 @@ var houses = map[string]allowed{
 	"gateway/internal/tail":   {ours: []string{root}, never: network},
 	"gateway/internal/replay": {ours: []string{root}, never: network},
 	"gateway/internal/source": {ours: []string{root, "gateway/internal/tail"}, never: network},
+	"gateway/internal/roster": {ours: []string{root, "gateway/internal/source", "gateway/internal/tail"}, never: network},
 	"gateway/internal/door":   {ours: []string{root, "gateway/internal/turn"}, never: network},
 
 	"gateway/frame":       {ours: []string{root, "gateway", contract, "proto/wire"}, others: []string{"google.golang.org/protobuf"}},
