@@ -137,6 +137,10 @@ func (f *feed) Next(ctx context.Context) ([]millrace.Update, error) {
 	}
 }
 
+func (f *feed) Enroll(_ context.Context, changes []millrace.MemberChange) ([]millrace.MemberAck, error) {
+	return make([]millrace.MemberAck, len(changes)), nil
+}
+
 func (f *feed) Publish(context.Context, []millrace.Publish) ([]millrace.Ack, error) {
 	return nil, millrace.Errorf(millrace.ReasonUnsupported, "a feed stores nothing")
 }

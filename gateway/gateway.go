@@ -18,7 +18,9 @@ import (
 	"cmp"
 	"context"
 	"crypto/rand"
+	"encoding/json"
 	"fmt"
+	"math"
 	mathrand "math/rand/v2"
 	"slices"
 	"sync"
@@ -26,7 +28,9 @@ import (
 	"time"
 
 	"github.com/millrace-dev/millrace"
+	"github.com/millrace-dev/millrace/gateway/internal/absence"
 	"github.com/millrace-dev/millrace/gateway/internal/door"
+	"github.com/millrace-dev/millrace/gateway/internal/enrol"
 	"github.com/millrace-dev/millrace/gateway/internal/replay"
 	"github.com/millrace-dev/millrace/gateway/internal/seal"
 	"github.com/millrace-dev/millrace/gateway/internal/source"
@@ -43,12 +47,15 @@ type Gateway struct {
 	started  time.Time
 	loops    []*loop
 	cancel   context.CancelFunc
-	running  sync.WaitGroup // loops, feeder, janitor, gate, drain
+	running  sync.WaitGroup // loops, feeder, janitor, gate, drain, enroller
 	flushers sync.WaitGroup
 	sources  *source.Sources
 	replays  *replay.Reader[*loop, taker]
 	gate     *door.Gate
 	drain    *door.Drain
+	enroller *enrol.Enroller
+	absences *absence.Book
+	facts    [MaxWires][]byte // what a session on each wire shows of itself among all sessions: a JSON text
 
 	clock    atomic.Int64 // seconds since started, as of the last tick
 	draining atomic.Bool
@@ -73,17 +80,30 @@ func New(c Config, up Upstream, wires ...*Wire) (*Gateway, error) {
 	if len(c.SealKey) == 0 {
 		c.SealKey = []byte(rand.Text())
 	}
+	var shown [MaxWires][]byte
+	for i, w := range wires {
+		data, err := json.Marshal(facts{Gateway: c.Peer, Transport: w.Name})
+		if err != nil {
+			return nil, fmt.Errorf("configure gateway: %w", err)
+		}
+		shown[i] = data
+	}
 	ctx, cancel := context.WithCancel(context.Background())
 	g := &Gateway{
 		config: c, upstream: up, wires: wires, sealer: seal.New(c.SealKey), started: time.Now(), cancel: cancel,
-		sessions: map[string]*Session{},
+		sessions: map[string]*Session{}, facts: shown,
 	}
 	g.sources = source.New(source.Config{
 		TailEvents: c.TailEvents, TailBytes: c.TailBytes, MaxTopics: c.MaxTopics, Linger: c.Linger, MaxIdle: c.MaxIdleTopics,
 	}, up)
+	g.enroller = enrol.New(up)
+	g.absences = absence.NewBook(c.Grace, func(leave millrace.MemberChange) {
+		g.enroller.Submit(enrol.Change{MemberChange: leave})
+	})
 	g.warned.Store(-1) // no tick yet
 	g.replays = replay.New(ctx, replay.Config[*loop, taker]{
-		Parallel: c.Replays, Fetch: g.page, Failed: g.warn,
+		Parallel: c.Replays, Fetch: g.page,
+		Failed: func(topic string, err error) { g.warn("replay failed", topic, err) },
 		Hand: func(l *loop, to []taker, page millrace.Page, err error) {
 			l.post(&handover{page: page, err: err, to: to})
 		},
@@ -98,10 +118,18 @@ func New(c Config, up Upstream, wires ...*Wire) (*Gateway, error) {
 	g.running.Go(func() { g.tidy(ctx) })
 	g.running.Go(func() { g.gate.Run(ctx) })
 	g.running.Go(func() { g.drain.Run(ctx) })
+	g.running.Go(func() { g.enroller.Run(ctx) })
 	return g, nil
 }
 
-// Close ends all sessions and waits for the gateway's goroutines.
+// facts is what a session shows of itself among all sessions.
+type facts struct {
+	Gateway   string `json:"gateway,omitempty"`
+	Transport string `json:"transport"`
+}
+
+// Close ends all sessions and waits for the gateway's goroutines. Their memberships stay until the upstream is closed and
+// its lease has run out, so that peers which come back elsewhere meanwhile have not left.
 func (g *Gateway) Close() {
 	g.draining.Store(true)
 	g.cancel()
@@ -220,22 +248,22 @@ func (g *Gateway) Open(ctx context.Context, o Opening, w *Wire, t Transport) (*S
 		gateway: g, wire: w, wireIndex: wireIndex, transport: t, grant: o.Grant, heartbeats: o.Heartbeats,
 		done: make(chan struct{}), slot: noSlot,
 	}
-	g.mu.Lock() // until the beginning is posted, so that whoever finds the session posts after it
+	holder, sealed := g.sealer.Open(seal, o.Grant.Subject)
+	g.lockVacating(holder, sealed) // until the beginning is posted, so that whoever finds the session posts after it
 	defer g.mu.Unlock()
 	g.opened++
 	s.ordinal = g.opened
 	s.loop = g.loops[s.ordinal%uint64(len(g.loops))]
-	resumed, err := g.admit(s, seal)
-	if err != nil {
+	if err := g.admit(s, holder, sealed); err != nil {
 		return nil, err
 	}
 	s.loop.post(call(func() {
 		now := g.clock.Load()
-		s.Heard()
+		s.hear()
 		s.pingAt = now + 1 + mathrand.Int64N(seconds(w.PingInterval))
 		s.oldAt = g.oldAt()
 		s.loop.wheel.add(s, s.due(now))
-		s.begin(resumed, topics)
+		s.begin(topics)
 	}))
 	return s, nil
 }
@@ -260,23 +288,40 @@ func (g *Gateway) check(o Opening) (topics []Subscribe, seal string, resumes boo
 	return topics, seal, resumes, nil
 }
 
+// lockVacating locks g.mu when no session is in the way of a peer that brings its seal.
+func (g *Gateway) lockVacating(h seal.Holder, sealed bool) {
+	g.mu.Lock()
+	if !sealed {
+		return
+	}
+	name := h.ID.String()
+	for live := g.sessions[name]; live != nil && live.givesWay(h.Generation); live = g.sessions[name] {
+		g.mu.Unlock()
+		live.giveWay()
+		g.mu.Lock()
+	}
+}
+
 // admit gives the session its identity: that of the seal, if it was made for this subject and is not in use here. It runs
 // under g.mu: whoever drains or closes the gateway and then looks under g.mu finds every session that was admitted.
-func (g *Gateway) admit(s *Session, seal string) (resumed bool, err error) {
+func (g *Gateway) admit(s *Session, h seal.Holder, sealed bool) error {
 	if err := g.vacant(); err != nil {
-		return false, err
+		return err
 	}
-	if id, _, ok := g.sealer.Open(seal, s.grant.Subject); ok && g.sessions[id.String()] == nil {
-		s.id, resumed = id, true
+	if name := h.ID.String(); sealed && g.sessions[name] == nil && h.Generation < math.MaxInt32 {
+		s.came = h.Generation
+		h.Generation = max(h.Generation, g.absences.Generation(name)) + 1
 	} else {
-		if _, err := rand.Read(s.id[:]); err != nil {
-			return false, millrace.AsError(err)
+		h.Generation = 1
+		if _, err := rand.Read(h.ID[:]); err != nil {
+			return millrace.AsError(err)
 		}
 	}
-	s.name = s.id.String()
-	s.seal = g.sealer.Seal(s.id, s.grant.Subject, time.Now())
+	h.At = time.Now()
+	s.name, s.generation = h.ID.String(), h.Generation
+	s.seal = g.sealer.Seal(h, s.grant.Subject)
 	g.sessions[s.name] = s
-	return resumed, nil
+	return nil
 }
 
 // room reports why there can be no further session now, or nil.
@@ -300,10 +345,12 @@ func (g *Gateway) vacant() error {
 func (g *Gateway) forget(s *Session) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	delete(g.sessions, s.name)
+	if g.sessions[s.name] == s {
+		delete(g.sessions, s.name)
+	}
 }
 
-// tidy lets go of idle topics.
+// tidy lets go of idle topics, and of sessions that do not come back.
 func (g *Gateway) tidy(ctx context.Context) {
 	ticker := time.NewTicker(time.Second)
 	defer ticker.Stop()
@@ -311,6 +358,7 @@ func (g *Gateway) tidy(ctx context.Context) {
 		select {
 		case <-ticker.C:
 			g.sources.Sweep(g.clock.Load())
+			g.absences.Sweep(g.elapsed())
 		case <-ctx.Done():
 			return
 		}

@@ -2,6 +2,7 @@ package gateway_test
 
 import (
 	"log/slog"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -91,6 +92,12 @@ func (h *house) join(w *gateway.Wire, topics ...string) *gatewaytest.Peer {
 func (h *house) resume(w *gateway.Wire, cursor string) *gatewaytest.Peer {
 	h.Helper()
 	return h.connect(h.seat(w), gateway.Opening{Grant: everything("alice"), Cursor: cursor})
+}
+
+// unsealed is a cursor for another session that goes on from the same positions.
+func unsealed(cursor string) string {
+	_, rest, _ := strings.Cut(cursor, ",")
+	return rest
 }
 
 // cut breaks a peer's connection and waits until the gateway knows.

@@ -80,7 +80,7 @@ func (s *Session) flush(rest []byte) {
 	s.blocked = true
 	s.gateway.flushers.Go(func() {
 		err := s.transport.Write(rest)
-		s.Heard()
+		s.hear()
 		s.loop.post(call(func() { s.flushed(err) }))
 	})
 }

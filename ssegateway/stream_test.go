@@ -136,11 +136,12 @@ func TestLastEventIDResumesAllTopicsAndCountsBeforeTheCursorAndTheTopics(t *test
 	s.end()
 	h.put("a", "3")
 	h.put("b", "4")
-	for name, back := range map[string]*source{
-		"header":                  h.open("topic=other", id),
-		"header before parameter": h.open(query("cursor", "--c"), id),
-		"parameter":               h.open(query("cursor", id), ""),
+	for name, ask := range map[string]struct{ query, id string }{
+		"header":                  {"topic=other", id},
+		"header before parameter": {query("cursor", "--c"), id},
+		"parameter":               {query("cursor", id), ""},
 	} {
+		back := h.open(ask.query, ask.id) // the session goes on with the one that came last
 		got := map[string]string{}
 		for len(got) < 2 {
 			m := back.next()
