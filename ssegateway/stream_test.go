@@ -112,7 +112,7 @@ func TestNamesOfTheStreamsOwnEventsAreEscaped(t *testing.T) {
 	s.until("subscribed")
 	for name, want := range map[string]string{
 		"gap": "~gap", "connected": "~connected", "goaway": "~goaway", "error": "~error", "open": "~open", "event": "~event",
-		"presence": "~presence", "~gap": "~~gap", "Gap": "Gap", "message": "message",
+		"presence": "~presence", "members": "~members", "joined": "~joined", "left": "~left", "done": "~done", "~gap": "~~gap", "Gap": "Gap", "message": "message",
 		"x\nevent: gap\ndata: {}\n\n": "x event: gap data: {}  ", "x\r\ny": "x y", "\rz": " z",
 	} {
 		h.publish(&millrace.Event{Topic: "a", Name: name, Data: []byte("1")})
@@ -432,7 +432,7 @@ func TestASessionTakesCommandsByPost(t *testing.T) {
 		"another seal":         {"alice", c.Cursor + "x", `{"ping":{}}`, 404},
 		"no cursor":            {"alice", "", `{"ping":{}}`, 400},
 		"what can't be read":   {"alice", c.Cursor, `}{`, 400},
-		"what it does not do":  {"alice", c.Cursor, `{"join":{"topic":"a"}}`, 501},
+		"what it does not do":  {"alice", c.Cursor, `{"refresh":{"token":"x"}}`, 501},
 		"what breaks a rule":   {"alice", c.Cursor, `{"publish":{"topic":"a b","data":1}}`, 400},
 		"what is all in order": {"alice", c.Cursor, `{"ping":{}}`, 200},
 	} {

@@ -140,7 +140,7 @@ func TestBadFramesAreNamedAndTheSessionGoesOn(t *testing.T) {
 		{`}{`, "bad_request", 0},
 		{``, "bad_request", 0},
 		{`{"id":7,"dance":{}}`, "bad_request", 7},
-		{`{"id":8,"join":{"topic":"a"}}`, "unsupported", 8},
+		{`{"id":8,"refresh":{"token":"x"}}`, "unsupported", 8},
 		{`{"id":9,"publish":{"topic":"a b","data":1}}`, "topic_invalid", 9},
 		{`{"id":10,"publish":{"topic":"$sessions","data":1}}`, "forbidden", 10},
 		{`{"id":11,"unsubscribe":{"topic":"never"}}`, "not_found", 11},
