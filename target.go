@@ -30,5 +30,5 @@ func (t Target) String() string {
 	if t.Session != "" {
 		return "session " + t.Session
 	}
-	return "subject " + t.Subject
+	return "sessions of " + t.Subject
 }

@@ -10,7 +10,7 @@ import (
 func TestATargetIsASessionOrASubject(t *testing.T) {
 	for text, target := range map[string]millrace.Target{
 		"session x":     {Session: "x"},
-		"subject alice": {Subject: "alice"},
+		"sessions of alice": {Subject: "alice"},
 	} {
 		if err := target.Validate(); err != nil || target.String() != text {
 			t.Errorf("%s: %v", target, err)

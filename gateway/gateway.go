@@ -53,6 +53,7 @@ type Gateway struct {
 	replays  *replay.Reader[*loop, taker]
 	gate     *door.Gate
 	drain    *door.Drain
+	bar      *door.Bar
 	enroller *enrol.Enroller
 	absences *absence.Book
 	facts    [MaxWires][]byte // what a session on each wire shows of itself among all sessions: a JSON text
@@ -109,6 +110,7 @@ func New(c Config, up Upstream, wires ...*Wire) (*Gateway, error) {
 		},
 	})
 	g.gate, g.drain = door.NewGate(c.AdmitRate, c.MaxAdmitWait, g.elapsed), door.NewDrain(g.elapsed)
+	g.bar = door.NewBar(g.elapsed)
 	for range c.Loops {
 		l := &loop{gateway: g, wake: make(chan struct{}, 1), audiences: map[string]*audience{}, circles: map[string]*circle{}}
 		g.loops = append(g.loops, l)
@@ -191,6 +193,13 @@ func (g *Gateway) Session(id string) (*Session, bool) {
 	defer g.mu.RUnlock()
 	s, ok := g.sessions[id]
 	return s, ok
+}
+
+// Sealed reports whether a seal was made for a session and its subject, by this gateway or another one with the same key:
+// whether its bearer, whose subject the caller has verified, is or was the session's peer.
+func (g *Gateway) Sealed(text, session, subject string) bool {
+	h, ok := g.sealer.Open(text, subject)
+	return ok && h.ID.String() == session
 }
 
 func (g *Gateway) all() []*Session {
@@ -285,7 +294,25 @@ func (g *Gateway) check(o Opening) (topics []Subscribe, seal string, resumes boo
 	if n := g.config.MaxTopics; len(topics) > n {
 		return nil, "", false, millrace.Errorf(millrace.ReasonTooManyTopics, "a session may have at most %d topics", n)
 	}
+	if err := g.barred(seal, o.Grant.Subject); err != nil {
+		return nil, "", false, err
+	}
 	return topics, seal, resumes, nil
+}
+
+// barred reports why the session of a seal may not come back, or nil.
+func (g *Gateway) barred(seal, subject string) error {
+	if g.bar.Empty() {
+		return nil
+	}
+	h, ok := g.sealer.Open(seal, subject)
+	if !ok {
+		return nil
+	}
+	if err := g.bar.Refuses(h.ID.String(), subject, h.At); err != nil {
+		return err
+	}
+	return nil
 }
 
 // lockVacating locks g.mu when no session is in the way of a peer that brings its seal.

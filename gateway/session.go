@@ -61,6 +61,9 @@ func (s *Session) Subject() string { return s.grant.Subject }
 // Seal returns the first item of the session's cursors, which only its peer knows.
 func (s *Session) Seal() string { return s.seal }
 
+// Grant returns what the session's peer may do.
+func (s *Session) Grant() *millrace.Grant { return s.grant }
+
 // Done is closed when the session is over.
 func (s *Session) Done() <-chan struct{} { return s.done }
 

@@ -16,9 +16,17 @@ func (g *Gateway) Steer(ctx context.Context, target millrace.Target, c Command) 
 }
 
 // Disconnect ends the sessions of a target and tells their peers why. Those that may come back, by the reason, are told
-// when, unless the error says it. It returns how many there were; the error is as that of Steer.
+// when, unless the error says it. The others are refused for a while, with the same error, if they bring their cursors all the
+// same, here or from another gateway that was asked likewise. It returns how many there were; the error is as that of Steer.
 func (g *Gateway) Disconnect(ctx context.Context, target millrace.Target, why *millrace.Error) (int, error) {
+	forGood := !why.Reason.Outcome().Retryable
+	if forGood && target.Validate() == nil {
+		g.bar.Add(target, why)
+	}
 	return g.eachOf(ctx, target, func(s *Session, done func(*millrace.Error)) {
+		if forGood {
+			g.bar.Add(millrace.Target{Session: s.name}, why)
+		}
 		done(nil)
 		s.sendAway(why)
 	})
@@ -98,9 +106,9 @@ func (g *Gateway) eachOf(ctx context.Context, target millrace.Target, f func(s *
 	case refusal != nil:
 		return 0, refusal
 	case len(sessions) > 0:
-		return 0, millrace.Errorf(millrace.ReasonNotFound, "what was to end was not there, in no session of the target")
+		return 0, millrace.Errorf(millrace.ReasonNotFound, "no live %.200s had it", target)
 	}
-	return 0, millrace.Errorf(millrace.ReasonNotFound, "this gateway has no %.200s", target)
+	return 0, millrace.Errorf(millrace.ReasonNotFound, "this gateway has no live %.200s", target)
 }
 
 // steer does what an operator asks of the session. It runs on the loop, as does done.

@@ -181,5 +181,21 @@ func TestADisconnectedPeerIsToldWhetherItMayComeBack(t *testing.T) {
 		if _, over := other.End(); over {
 			h.Error("a session of another ended")
 		}
+		again := func(p *gatewaytest.Peer, subject string) error {
+			o := gateway.Opening{Grant: narrow(subject), Cursor: p.Cursor()}
+			q, err := h.seat(w).Dial(o)
+			if err == nil {
+				h.peers = append(h.peers, q)
+				err = h.gateway.Check(o)
+			}
+			return err
+		}
+		if err := again(kicked, "alice"); millrace.AsError(err) == nil || millrace.AsError(err).Reason != millrace.ReasonForbidden || millrace.AsError(err).Message != "go away" {
+			h.Errorf("the one that may not come back does: %v", err)
+		}
+		if err := again(moved, "bob"); err != nil {
+			h.Errorf("the one that may come back does not: %v", err)
+		}
+		h.visit(w, "alice") // anew
 	})
 }

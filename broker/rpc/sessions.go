@@ -144,7 +144,10 @@ func (s *admin) command(ctx context.Context, to *millracev1.SessionTarget, set f
 	case len(outcome.GetMissingPeers()) > 0:
 		return outcome, nil
 	}
-	return nil, millrace.Errorf(millrace.ReasonNotFound, "no gateway of this broker has %.200s, or what was to end was not there", target)
+	if frame := message().GetFrame(); frame.GetUnsubscribe() != nil || frame.GetLeave() != nil {
+		return nil, millrace.Errorf(millrace.ReasonNotFound, "no live %.200s had it", target)
+	}
+	return nil, millrace.Errorf(millrace.ReasonNotFound, "no gateway has live %.200s", target)
 }
 
 // byFrame is command for what a session would ask by a frame.

@@ -97,7 +97,7 @@ func (j *brokerJob) run(ctx context.Context, _ []string, std streams) (err error
 	} else {
 		c.Anonymous = everything()
 	}
-	grpc, err := grpcPart(j.listen.text, b, c, log)
+	grpc, _, err := grpcPart(j.listen.text, b, c, log)
 	if err != nil {
 		return err
 	}
@@ -110,12 +110,12 @@ func everything() *millrace.Grant {
 }
 
 // grpcPart serves a broker.
-func grpcPart(addr string, b *broker.Broker, c rpc.Config, log *slog.Logger) (part, error) {
+func grpcPart(addr string, b *broker.Broker, c rpc.Config, log *slog.Logger) (part, *rpc.Server, error) {
 	c.Version, c.Log = version, log
 	c.MaxMessageBytes = max(4<<20, c.MaxEventBytes+1<<20)
 	server, err := rpc.New(c, b)
 	if err != nil {
-		return part{}, err
+		return part{}, nil, err
 	}
 	return part{
 		what:  "grpc",
@@ -127,7 +127,7 @@ func grpcPart(addr string, b *broker.Broker, c rpc.Config, log *slog.Logger) (pa
 				log.Warn("streams were cut off", "error", err)
 			}
 		},
-	}, nil
+	}, server, nil
 }
 
 // storage is what a broker keeps, and how much of it.
@@ -137,10 +137,11 @@ type storage struct {
 	maxEventBytes int
 	maxTopics     int
 	maxTotalBytes int64
+	lease         time.Duration
 }
 
 func newStorage() storage {
-	return storage{fallback: broker.Rule{}.WithDefaults(), maxEventBytes: 1 << 20, maxTopics: 1_000_000, maxTotalBytes: 1 << 30}
+	return storage{fallback: broker.Rule{}.WithDefaults(), maxEventBytes: 1 << 20, maxTopics: 1_000_000, maxTotalBytes: 1 << 30, lease: 15 * time.Second}
 }
 
 func (s *storage) settings() []settings.Setting {
@@ -153,6 +154,7 @@ func (s *storage) settings() []settings.Setting {
 			"counts: pattern, class, max_events, max_age, max_bytes, dedup_window, dedup_ids, head_retention"},
 		{Name: "max-event-bytes", Value: settings.Bytes(&s.maxEventBytes, 1), Doc: "largest data of an event"},
 		{Name: "max-topics", Value: settings.Int(&s.maxTopics, 1), Doc: "topics at a time"},
+		{Name: "lease", Value: settings.Duration(&s.lease, time.Second), Doc: "how long members outlive the link of their gateway, unless they are told by another"},
 		{Name: "max-total-bytes", Value: settings.Bytes(&s.maxTotalBytes, 1), Doc: "memory that all topics together may take"},
 	}
 }
@@ -212,7 +214,7 @@ func (s *storage) open() (*broker.Broker, func() error, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	b, err := broker.New(broker.Config{MaxEventBytes: s.maxEventBytes}, log, memlog.NewRoster(log))
+	b, err := broker.New(broker.Config{MaxEventBytes: s.maxEventBytes, LeaseTerm: s.lease}, log, memlog.NewRoster(log))
 	if err != nil {
 		return nil, nil, errors.Join(err, log.Close())
 	}

@@ -18,6 +18,8 @@ import (
 type Config struct {
 	Origins *Origins      // pages that may use the endpoints; default: those of the same host
 	Timeout time.Duration // how long the broker may take to answer; default 10 s
+
+	Elsewhere Elsewhere // the other gateways; default: there are none, and commands are only for the sessions of this one
 }
 
 // Handler serves the endpoints. It may be used concurrently.

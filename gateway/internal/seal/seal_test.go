@@ -17,12 +17,14 @@ func TestASealIsOpenedByItsKeyAndForItsSubjectAlone(t *testing.T) {
 		t.Errorf("opened as %+v, %t", got, ok)
 	}
 	for name, open := range map[string]func() (seal.Holder, bool){
-		"another subject":  func() (seal.Holder, bool) { return seal.New(key).Open(text, "bob") },
-		"another key":      func() (seal.Holder, bool) { return seal.New([]byte("fedcba9876543210")).Open(text, "alice") },
-		"a changed seal":   func() (seal.Holder, bool) { return seal.New(key).Open(strings.Replace(text, "s.A", "s.B", 1), "alice") },
-		"half of it":       func() (seal.Holder, bool) { return seal.New(key).Open(text[:len(text)/2], "alice") },
-		"nothing":          func() (seal.Holder, bool) { return seal.New(key).Open("", "alice") },
-		"a permit instead": func() (seal.Holder, bool) { return seal.New(key).Open(seal.New(key).Permit("s", "alice", "a"), "alice") },
+		"another subject": func() (seal.Holder, bool) { return seal.New(key).Open(text, "bob") },
+		"another key":     func() (seal.Holder, bool) { return seal.New([]byte("fedcba9876543210")).Open(text, "alice") },
+		"a changed seal":  func() (seal.Holder, bool) { return seal.New(key).Open(strings.Replace(text, "s.A", "s.B", 1), "alice") },
+		"half of it":      func() (seal.Holder, bool) { return seal.New(key).Open(text[:len(text)/2], "alice") },
+		"nothing":         func() (seal.Holder, bool) { return seal.New(key).Open("", "alice") },
+		"a permit instead": func() (seal.Holder, bool) {
+			return seal.New(key).Open(seal.New(key).Permit("s", "alice", "a"), "alice")
+		},
 	} {
 		if _, ok := open(); ok {
 			t.Errorf("%s opens it", name)
