@@ -195,13 +195,6 @@ func (g *Gateway) Session(id string) (*Session, bool) {
 	return s, ok
 }
 
-// Sealed reports whether a seal was made for a session and its subject, by this gateway or another one with the same key:
-// whether its bearer, whose subject the caller has verified, is or was the session's peer.
-func (g *Gateway) Sealed(text, session, subject string) bool {
-	h, ok := g.sealer.Open(text, subject)
-	return ok && h.ID.String() == session
-}
-
 func (g *Gateway) all() []*Session {
 	g.mu.RLock()
 	defer g.mu.RUnlock()
@@ -298,21 +291,6 @@ func (g *Gateway) check(o Opening) (topics []Subscribe, seal string, resumes boo
 		return nil, "", false, err
 	}
 	return topics, seal, resumes, nil
-}
-
-// barred reports why the session of a seal may not come back, or nil.
-func (g *Gateway) barred(seal, subject string) error {
-	if g.bar.Empty() {
-		return nil
-	}
-	h, ok := g.sealer.Open(seal, subject)
-	if !ok {
-		return nil
-	}
-	if err := g.bar.Refuses(h.ID.String(), subject, h.At); err != nil {
-		return err
-	}
-	return nil
 }
 
 // lockVacating locks g.mu when no session is in the way of a peer that brings its seal.

@@ -7,6 +7,13 @@ import (
 	"github.com/millrace-dev/millrace/gateway/internal/seal"
 )
 
+// Sealed reports whether a seal was made for a session and its subject, by this gateway or another one with the same key:
+// whether its bearer, whose subject the caller has verified, is or was the session's peer.
+func (g *Gateway) Sealed(text, session, subject string) bool {
+	h, ok := g.sealer.Open(text, subject)
+	return ok && h.ID.String() == session
+}
+
 // permitBytes is what a permit takes in a cursor, separator included.
 const permitBytes = len(",") + seal.PermitBytes
 

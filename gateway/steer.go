@@ -32,6 +32,21 @@ func (g *Gateway) Disconnect(ctx context.Context, target millrace.Target, why *m
 	})
 }
 
+// barred reports why the session of a seal may not come back, or nil.
+func (g *Gateway) barred(seal, subject string) error {
+	if g.bar.Empty() {
+		return nil
+	}
+	h, ok := g.sealer.Open(seal, subject)
+	if !ok {
+		return nil
+	}
+	if err := g.bar.Refuses(h.ID.String(), subject, h.At); err != nil {
+		return err
+	}
+	return nil
+}
+
 // errEnding is what an operator is told of a session whose last words were said.
 var errEnding = millrace.Errorf(millrace.ReasonNotFound, "the session has ended")
 
