@@ -3,6 +3,7 @@ package brokertest
 import (
 	"context"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/millrace-dev/millrace"
@@ -98,6 +99,29 @@ func (t *Torn) Watch(ctx context.Context, pattern millrace.Pattern, w broker.Wat
 		return nil, err
 	}
 	return t.Log.Watch(ctx, pattern, w)
+}
+
+// Refusing is a log that takes no events while it refuses them.
+type Refusing struct {
+	broker.Log
+
+	err atomic.Pointer[millrace.Error]
+}
+
+// Refuse makes appends fail with err, until it is called with nil.
+func (r *Refusing) Refuse(err *millrace.Error) { r.err.Store(err) }
+
+// Append implements broker.Log.
+func (r *Refusing) Append(ctx context.Context, batch []millrace.Publish) []millrace.Ack {
+	err := r.err.Load()
+	if err == nil {
+		return r.Log.Append(ctx, batch)
+	}
+	acks := make([]millrace.Ack, len(batch))
+	for i := range batch {
+		acks[i] = millrace.Ack{Topic: batch[i].Event.Topic, Err: err}
+	}
+	return acks
 }
 
 // Forgetful is a log that can lose everything at once, as an engine does that fails over to an empty copy. Its followers
