@@ -281,7 +281,9 @@ func (m *membership) admit(who *caller, c *millrace.MemberChange) *millrace.Erro
 	}
 	c.Member.Subject, c.Generation = who.grant.Subject, 0
 	if c.Kind == millrace.MemberLeave {
-		c.Reason = millrace.LeftAsked
+		if c.Reason != millrace.LeftClosed {
+			c.Reason = millrace.LeftAsked
+		}
 		return millrace.AsError(millrace.ValidateTopic(c.Topic))
 	}
 	if err := who.allow(millrace.ActionJoin, "join", c.Topic); err != nil {
