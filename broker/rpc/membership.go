@@ -82,9 +82,10 @@ func (m *membership) run() {
 			return
 		}
 	}
+	news := m.intake.News()
 	for {
 		select {
-		case <-m.intake.News():
+		case <-news:
 		case <-m.lost():
 			c.end(errLeaseLost)
 			return
@@ -99,6 +100,7 @@ func (m *membership) run() {
 			}
 		}
 		if !more {
+			news = nil
 			l.writer.orders.ask(l.writer.answered)
 		}
 	}
