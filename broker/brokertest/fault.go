@@ -2,8 +2,8 @@ package brokertest
 
 import (
 	"context"
+	"slices"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/millrace-dev/millrace"
@@ -105,21 +105,46 @@ func (t *Torn) Watch(ctx context.Context, pattern millrace.Pattern, w broker.Wat
 type Refusing struct {
 	broker.Log
 
-	err atomic.Pointer[millrace.Error]
+	mu    sync.Mutex
+	err   *millrace.Error
+	names []string
 }
 
-// Refuse makes appends fail with err, until it is called with nil.
-func (r *Refusing) Refuse(err *millrace.Error) { r.err.Store(err) }
+// Refuse makes events be refused with err, those with names if there are any, until it is called with nil.
+func (r *Refusing) Refuse(err *millrace.Error, names ...string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.err, r.names = err, names
+}
+
+// fault returns why events that are tied are refused, or nil.
+func (r *Refusing) fault(tied []millrace.Publish) *millrace.Error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for i := range tied {
+		if len(r.names) == 0 || slices.Contains(r.names, tied[i].Event.Name) {
+			return r.err
+		}
+	}
+	return nil
+}
 
 // Append implements broker.Log.
 func (r *Refusing) Append(ctx context.Context, batch []millrace.Publish) []millrace.Ack {
-	err := r.err.Load()
-	if err == nil {
-		return r.Log.Append(ctx, batch)
-	}
-	acks := make([]millrace.Ack, len(batch))
-	for i := range batch {
-		acks[i] = millrace.Ack{Topic: batch[i].Event.Topic, Err: err}
+	acks := make([]millrace.Ack, 0, len(batch))
+	for i := 0; i < len(batch); {
+		j := i + 1
+		for j < len(batch) && batch[j].Tied {
+			j++
+		}
+		if err := r.fault(batch[i:j]); err == nil {
+			acks = append(acks, r.Log.Append(ctx, batch[i:j])...)
+		} else {
+			for range batch[i:j] {
+				acks = append(acks, millrace.Ack{Topic: batch[i].Event.Topic, Err: err})
+			}
+		}
+		i = j
 	}
 	return acks
 }
