@@ -53,25 +53,29 @@ func (f lossyFollower) Appended(events []*millrace.Event) {
 	}
 }
 
-// Torn is a log that can't be reached while it is torn.
+// Torn is a log that can't be reached while it is torn: reads and follows fail.
 type Torn struct {
 	broker.Log
+	tear
+}
 
+// tear is why something can't be reached.
+type tear struct {
 	mu  sync.Mutex
 	err error
 }
 
-// Tear makes reads and follows fail with err until Mend.
-func (t *Torn) Tear(err error) {
+// Tear makes calls fail with err until Mend.
+func (t *tear) Tear(err error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.err = err
 }
 
-// Mend makes the log reachable again.
-func (t *Torn) Mend() { t.Tear(nil) }
+// Mend makes what was torn reachable again.
+func (t *tear) Mend() { t.Tear(nil) }
 
-func (t *Torn) fault() error {
+func (t *tear) fault() error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return t.err
@@ -276,3 +280,46 @@ func (f *Forgetful) Topics(ctx context.Context, after string, limit int) ([]brok
 
 // Close implements broker.Log.
 func (f *Forgetful) Close() error { return f.current().Close() }
+
+// TornRoster is a roster that can't be reached while it is torn.
+type TornRoster struct {
+	broker.Roster
+	tear
+}
+
+// Begin implements broker.Roster.
+func (t *TornRoster) Begin(ctx context.Context, holder string, term time.Duration) (broker.Lease, error) {
+	if err := t.fault(); err != nil {
+		return broker.Lease{}, err
+	}
+	return t.Roster.Begin(ctx, holder, term)
+}
+
+// Renew implements broker.Roster.
+func (t *TornRoster) Renew(ctx context.Context, l broker.Lease, term time.Duration) error {
+	if err := t.fault(); err != nil {
+		return err
+	}
+	return t.Roster.Renew(ctx, l, term)
+}
+
+// Change implements broker.Roster.
+func (t *TornRoster) Change(ctx context.Context, l broker.Lease, changes []millrace.MemberChange) []millrace.MemberAck {
+	err := t.fault()
+	if err == nil {
+		return t.Roster.Change(ctx, l, changes)
+	}
+	acks := make([]millrace.MemberAck, len(changes))
+	for i := range acks {
+		acks[i].Err = millrace.AsError(err)
+	}
+	return acks
+}
+
+// Sweep implements broker.Roster.
+func (t *TornRoster) Sweep(ctx context.Context) (time.Time, error) {
+	if err := t.fault(); err != nil {
+		return time.Time{}, err
+	}
+	return t.Roster.Sweep(ctx)
+}
