@@ -2,8 +2,8 @@ package brokertest
 
 import (
 	"context"
+	"slices"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/millrace-dev/millrace"
@@ -53,25 +53,29 @@ func (f lossyFollower) Appended(events []*millrace.Event) {
 	}
 }
 
-// Torn is a log that can't be reached while it is torn.
+// Torn is a log that can't be reached while it is torn: reads and follows fail.
 type Torn struct {
 	broker.Log
+	tear
+}
 
+// tear is why something can't be reached.
+type tear struct {
 	mu  sync.Mutex
 	err error
 }
 
-// Tear makes reads and follows fail with err until Mend.
-func (t *Torn) Tear(err error) {
+// Tear makes calls fail with err until Mend.
+func (t *tear) Tear(err error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.err = err
 }
 
-// Mend makes the log reachable again.
-func (t *Torn) Mend() { t.Tear(nil) }
+// Mend makes what was torn reachable again.
+func (t *tear) Mend() { t.Tear(nil) }
 
-func (t *Torn) fault() error {
+func (t *tear) fault() error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return t.err
@@ -105,21 +109,46 @@ func (t *Torn) Watch(ctx context.Context, pattern millrace.Pattern, w broker.Wat
 type Refusing struct {
 	broker.Log
 
-	err atomic.Pointer[millrace.Error]
+	mu    sync.Mutex
+	err   *millrace.Error
+	names []string
 }
 
-// Refuse makes appends fail with err, until it is called with nil.
-func (r *Refusing) Refuse(err *millrace.Error) { r.err.Store(err) }
+// Refuse makes events be refused with err, those with names if there are any, until it is called with nil.
+func (r *Refusing) Refuse(err *millrace.Error, names ...string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.err, r.names = err, names
+}
+
+// fault returns why events that are tied are refused, or nil.
+func (r *Refusing) fault(tied []millrace.Publish) *millrace.Error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for i := range tied {
+		if len(r.names) == 0 || slices.Contains(r.names, tied[i].Event.Name) {
+			return r.err
+		}
+	}
+	return nil
+}
 
 // Append implements broker.Log.
 func (r *Refusing) Append(ctx context.Context, batch []millrace.Publish) []millrace.Ack {
-	err := r.err.Load()
-	if err == nil {
-		return r.Log.Append(ctx, batch)
-	}
-	acks := make([]millrace.Ack, len(batch))
-	for i := range batch {
-		acks[i] = millrace.Ack{Topic: batch[i].Event.Topic, Err: err}
+	acks := make([]millrace.Ack, 0, len(batch))
+	for i := 0; i < len(batch); {
+		j := i + 1
+		for j < len(batch) && batch[j].Tied {
+			j++
+		}
+		if err := r.fault(batch[i:j]); err == nil {
+			acks = append(acks, r.Log.Append(ctx, batch[i:j])...)
+		} else {
+			for range batch[i:j] {
+				acks = append(acks, millrace.Ack{Topic: batch[i].Event.Topic, Err: err})
+			}
+		}
+		i = j
 	}
 	return acks
 }
@@ -251,3 +280,46 @@ func (f *Forgetful) Topics(ctx context.Context, after string, limit int) ([]brok
 
 // Close implements broker.Log.
 func (f *Forgetful) Close() error { return f.current().Close() }
+
+// TornRoster is a roster that can't be reached while it is torn.
+type TornRoster struct {
+	broker.Roster
+	tear
+}
+
+// Begin implements broker.Roster.
+func (t *TornRoster) Begin(ctx context.Context, holder string, term time.Duration) (broker.Lease, error) {
+	if err := t.fault(); err != nil {
+		return broker.Lease{}, err
+	}
+	return t.Roster.Begin(ctx, holder, term)
+}
+
+// Renew implements broker.Roster.
+func (t *TornRoster) Renew(ctx context.Context, l broker.Lease, term time.Duration) error {
+	if err := t.fault(); err != nil {
+		return err
+	}
+	return t.Roster.Renew(ctx, l, term)
+}
+
+// Change implements broker.Roster.
+func (t *TornRoster) Change(ctx context.Context, l broker.Lease, changes []millrace.MemberChange) []millrace.MemberAck {
+	err := t.fault()
+	if err == nil {
+		return t.Roster.Change(ctx, l, changes)
+	}
+	acks := make([]millrace.MemberAck, len(changes))
+	for i := range acks {
+		acks[i].Err = millrace.AsError(err)
+	}
+	return acks
+}
+
+// Sweep implements broker.Roster.
+func (t *TornRoster) Sweep(ctx context.Context) (time.Time, error) {
+	if err := t.fault(); err != nil {
+		return time.Time{}, err
+	}
+	return t.Roster.Sweep(ctx)
+}

@@ -54,6 +54,12 @@ func (c crowd) settles() {
 		c.left("a", session, millrace.LeftLost)
 	}
 	c.left("b", "s1", millrace.LeftLost)
+	none := c.begin("none")
+	for range 2 { // to settle nobody is no end
+		if err := c.Roster.Settle(c.Context(), none); err != nil {
+			c.Fatal(err)
+		}
+	}
 }
 
 func (c crowd) ends() {
@@ -133,6 +139,17 @@ func (c crowd) stuck() {
 	l := c.begin("h")
 	c.must(l, join("a", member("s1", "alice")))
 	c.must(l, join("a", member("s2", "alice")))
+	c.Refuse(full)
+	c.refused(c.Roster.End(c.Context(), l, "draining"), millrace.ReasonFull)
+	c.Refuse(nil)
+	l = c.begin("h") // who comes back in time still has its members
+	if err := c.Roster.Renew(c.Context(), l, term); err != nil {
+		c.Fatal(err)
+	}
+	if _, err := c.Roster.Sweep(c.Context()); err != nil {
+		c.Fatal(err)
+	}
+	c.expect("a", events+3, "s1", "s2")
 	c.Refuse(full)
 	c.refused(c.Roster.End(c.Context(), l, "draining"), millrace.ReasonFull)
 	c.Refuse(nil)

@@ -154,6 +154,7 @@ func (c crowd) takeOver() {
 		c.Fatalf("the resume is answered %+v", ack)
 	}
 	c.must(other, join("a", member("s2", "bob"))) // the same generation
+	c.denied(l, join("a", member("s1", "alice")), millrace.ReasonConflict)
 	for _, session := range []string{"s1", "s2"} {
 		if ack := c.must(l, again(leave("a", session, "lost"), 9)); ack.Count != 2 {
 			c.Fatalf("the leave of the former holder is answered %+v", ack)
@@ -282,4 +283,17 @@ func (c crowd) refusals() {
 		c.Fatal("a join whose caller has gone is done")
 	}
 	c.expect("a", 5)
+}
+
+func (c crowd) torn() {
+	l := c.begin("h")
+	c.Refuse(millrace.Errorf(millrace.ReasonTooLarge, "too large"), "occupied", "vacated")
+	c.denied(l, join("a", member("s1", "alice")), millrace.ReasonTooLarge)
+	c.expect("a", 0)
+	c.Refuse(nil)
+	c.must(l, join("a", member("s1", "alice")))
+	c.Refuse(millrace.Errorf(millrace.ReasonTooLarge, "too large"), "occupied", "vacated")
+	c.denied(l, leave("a", "s1", "asked"), millrace.ReasonTooLarge)
+	c.refused(c.Roster.End(c.Context(), l, "draining"), millrace.ReasonTooLarge)
+	c.expect("a", 2, "s1")
 }

@@ -13,8 +13,10 @@ import (
 // Engine is a roster to be tested, and what it stands on.
 type Engine struct {
 	Roster broker.Roster
-	Log    broker.Log                // where its events go
-	Refuse func(err *millrace.Error) // makes the log refuse events with err, until it is called with nil
+	Log    broker.Log // where its events go
+
+	// Refuse makes the log refuse events with err, those with names if there are any, until it is called with nil.
+	Refuse func(err *millrace.Error, names ...string)
 }
 
 // OpenRoster returns a roster without members over an empty log, with the default rules. Both are closed when t ends.
@@ -46,6 +48,7 @@ var rosterPromises = []struct {
 	{"the list of sessions is a topic whose log is itself", crowd.sessions},
 	{"each change is answered alone, in order", crowd.batch},
 	{"a change whose event is refused is not done", crowd.refusals},
+	{"of the events of a change all are stored or none is", crowd.torn},
 	{"a newer lease of the holder fences the older one, and its members stay", crowd.fencing},
 	{"who was not told under the lease leaves when it is settled", crowd.settles},
 	{"the members of a lease leave when it is ended", crowd.ends},
