@@ -2,6 +2,10 @@ package rpc
 
 import (
 	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/base32"
+	"fmt"
 	"slices"
 	"strings"
 
@@ -9,6 +13,8 @@ import (
 	"google.golang.org/grpc/peer"
 
 	"github.com/millrace-dev/millrace"
+	"github.com/millrace-dev/millrace/broker"
+	millracev1 "github.com/millrace-dev/millrace/proto/millrace/v1"
 )
 
 // Authenticator turns a token into what its bearer may do. An empty token is that of an anonymous caller. The error is a
@@ -132,4 +138,30 @@ func (c *caller) sees(a millrace.Action, topic string) bool {
 		return false
 	}
 	return c.trusted || c.grant.AllowsAll(millrace.ActionPresence, millrace.Pattern(of))
+}
+
+// Members are held in the name of a gateway or of a session, which can't be the same.
+const (
+	gatewayHolder = "gateway:"
+	sessionHolder = "session:"
+)
+
+// maxPeerBytes bounds the name of a peer.
+const maxPeerBytes = broker.MaxNameBytes - len(gatewayHolder)
+
+// standing returns the session of a link and in whose name its members are held. Those of a gateway are held in its own
+// name, whatever its session. Who else names itself is the same session over its reconnects, which nobody has who has not
+// both the subject and the name; it is held in a name that no gateway can have.
+func standing(subject string, hello *millracev1.Hello) (session, holder string) {
+	switch peer := hello.GetPeer(); {
+	case peer == "":
+		session = rand.Text()
+	case hello.GetGateway():
+		return rand.Text(), gatewayHolder + peer
+	default:
+		// The length keeps the two apart, wherever one ends.
+		sum := sha256.Sum256(fmt.Appendf(nil, "session %d %s%s", len(subject), subject, peer))
+		session = base32.StdEncoding.EncodeToString(sum[:15])
+	}
+	return session, sessionHolder + session
 }

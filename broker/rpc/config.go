@@ -26,15 +26,15 @@ type Config struct {
 	MaxEventBytes   int // largest data of an event that the broker takes, as peers are told; default 1 MiB
 	MaxMessageBytes int // largest request taken; default 4 MiB, or 1 MiB more than MaxEventBytes if that is larger
 	MaxStreams      int // calls at a time on one connection; default 1,000
-	MaxTopics       int // subscriptions of one stream; default 1,000,000
+	MaxTopics       int // subscriptions of one stream, and topics that a bot may join on it; default 1,000,000
 
 	BatchEvents int // events in one message to a subscriber, at most; default 512
 	BatchBytes  int // bytes in such a message, but for what its last event is larger; default 256 KiB
 	PageEvents  int // events on a page of History, at most; default 1,000
 	PageBytes   int // what they may be charged for, give or take an event; default 1 MiB
 
-	WindowEvents int // events that a peer may have on their way on a stream, not yet acked; default 256
-	WindowBytes  int // and what they hold; a single larger request is taken alone; default 4 MiB
+	WindowEvents int // events that a peer may have on their way on a stream, not yet acked, and likewise changes of members; default 256
+	WindowBytes  int // and what each of the two hold; a single larger request is taken alone; default 4 MiB
 
 	StreamAge    time.Duration // when a stream is told to go, give or take a tenth; default 30 min
 	StreamGrace  time.Duration // how long it goes on after that; default 30 s, or StreamAge if that is less

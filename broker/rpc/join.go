@@ -1,11 +1,7 @@
 package rpc
 
 import (
-	"crypto/rand"
-	"crypto/sha256"
-	"encoding/base32"
 	"errors"
-	"fmt"
 	"io"
 	"math"
 	"slices"
@@ -16,7 +12,6 @@ import (
 	"google.golang.org/grpc"
 
 	"github.com/millrace-dev/millrace"
-	"github.com/millrace-dev/millrace/broker"
 	"github.com/millrace-dev/millrace/broker/rpc/internal/intake"
 	millracev1 "github.com/millrace-dev/millrace/proto/millrace/v1"
 	"github.com/millrace-dev/millrace/proto/wire"
@@ -173,17 +168,6 @@ func (l *link) takeUp(commands []*millracev1.Command) error {
 	return nil
 }
 
-// postingOf returns what a command asks to be stored, if it does.
-func postingOf(m *millracev1.Command) (posting, bool) {
-	switch kind := m.GetKind().(type) {
-	case *millracev1.Command_Publish:
-		return posting{number: m.GetId(), event: kind.Publish}, true
-	case *millracev1.Command_Broadcast:
-		return posting{number: m.GetId(), event: kind.Broadcast, broadcast: true}, true
-	}
-	return posting{}, false
-}
-
 func (l *link) welcomed() bool { return l.greeting() != nil }
 
 // greet answers the first command.
@@ -224,32 +208,6 @@ func (l *link) greet(hello *millracev1.Hello) (func(), error) {
 		}}})
 		close(l.greeted)
 	}, nil
-}
-
-// Members are held in the name of a gateway or of a session, which can't be the same.
-const (
-	gatewayHolder = "gateway:"
-	sessionHolder = "session:"
-)
-
-// maxPeerBytes bounds the name of a peer.
-const maxPeerBytes = broker.MaxNameBytes - len(gatewayHolder)
-
-// standing returns the session of a link and in whose name its members are held. Those of a gateway are held in its own
-// name, whatever its session. Who else names itself is the same session over its reconnects, which nobody has who has not
-// both the subject and the name; it is held in a name that no gateway can have.
-func standing(subject string, hello *millracev1.Hello) (session, holder string) {
-	switch peer := hello.GetPeer(); {
-	case peer == "":
-		session = rand.Text()
-	case hello.GetGateway():
-		return rand.Text(), gatewayHolder + peer
-	default:
-		// The length keeps the two apart, wherever one ends.
-		sum := sha256.Sum256(fmt.Appendf(nil, "session %d %s%s", len(subject), subject, peer))
-		session = base32.StdEncoding.EncodeToString(sum[:15])
-	}
-	return session, sessionHolder + session
 }
 
 // speaks reports whether the peer may speak for any session.

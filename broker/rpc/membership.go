@@ -82,9 +82,10 @@ func (m *membership) run() {
 			return
 		}
 	}
+	news := m.intake.News()
 	for {
 		select {
-		case <-m.intake.News():
+		case <-news:
 		case <-m.lost():
 			c.end(errLeaseLost)
 			return
@@ -99,6 +100,7 @@ func (m *membership) run() {
 			}
 		}
 		if !more {
+			news = nil
 			l.writer.orders.ask(l.writer.answered)
 		}
 	}
@@ -281,7 +283,9 @@ func (m *membership) admit(who *caller, c *millrace.MemberChange) *millrace.Erro
 	}
 	c.Member.Subject, c.Generation = who.grant.Subject, 0
 	if c.Kind == millrace.MemberLeave {
-		c.Reason = millrace.LeftAsked
+		if c.Reason != millrace.LeftClosed {
+			c.Reason = millrace.LeftAsked
+		}
 		return millrace.AsError(millrace.ValidateTopic(c.Topic))
 	}
 	if err := who.allow(millrace.ActionJoin, "join", c.Topic); err != nil {

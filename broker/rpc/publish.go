@@ -23,6 +23,17 @@ type posting struct {
 	refusal   *millrace.Error // of a broadcast; nil if there is no reason for it
 }
 
+// postingOf returns what a command asks to be stored, if it does.
+func postingOf(m *millracev1.Command) (posting, bool) {
+	switch kind := m.GetKind().(type) {
+	case *millracev1.Command_Publish:
+		return posting{number: m.GetId(), event: kind.Publish}, true
+	case *millracev1.Command_Broadcast:
+		return posting{number: m.GetId(), event: kind.Broadcast, broadcast: true}, true
+	}
+	return posting{}, false
+}
+
 func newPostings(c *Config) *intake.Intake[posting] {
 	return intake.New(c.WindowEvents, c.WindowBytes, func(p *posting) int { return bytesIn(p.event) })
 }

@@ -1,8 +1,9 @@
 // Package sdk is how a backend, a bot or a gateway speaks to a Millrace broker over gRPC.
 //
-// A [Client] publishes, subscribes and reads history. A [Publisher] is a stream of publishes for those who have many. A
-// [Subscription] is the events of topics and patterns, in order, with every hole told as a gap. A [Link] is subscriptions
-// that come and go, as a gateway has them.
+// A [Client] publishes, subscribes, and reads history and members. A [Publisher] is a stream of publishes for those who have
+// many. A [Subscription] is the events of topics and patterns, in order, with every hole told as a gap, and a [MemberWatch]
+// the list of a topic's members, which stays true. A [Link] is subscriptions and memberships that come and go, as a gateway
+// or a bot has them.
 //
 // Everything comes back by itself: whatever is cut off is opened anew after a wait (see [Backoff]), with the positions
 // that it had reached. What a server sends is checked by position before it is passed on. An event that does not follow

@@ -182,7 +182,7 @@ func (l *Link) depart() {
 	l.mu.Lock()
 	leaves := l.members.Leaves(millrace.LeftClosed)
 	l.mu.Unlock()
-	if len(leaves) == 0 {
+	if len(leaves) == 0 || l.ctx.Err() != nil {
 		return
 	}
 	ctx, cancel := context.WithTimeout(l.ctx, departing)

@@ -81,3 +81,10 @@ func (t Track) Receive(u *millracev1.Update) (int, error) {
 
 // Rewind puts the topic back to where it stood.
 func (t Track) Rewind(at millrace.Position) { t.t.moveTo(at) }
+
+// Seats is how many memberships the link keeps something of.
+func (l *Link) Seats() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.members.Len()
+}
