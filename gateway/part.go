@@ -212,11 +212,8 @@ func (p *part) fail(a *ask, err *millrace.Error) {
 	case a.entry:
 		p.end(err)
 	case p.own:
-		if s.resign(p.sub, err) {
-			s.drop(p.sub)
-			s.say(0, Unsubscribed{Topic: p.topic(), Err: err})
-			s.answer(a, Failed{Err: err})
-		}
+		s.disown(p.sub, err)
+		s.answer(a, Failed{Err: err})
 	case a.kind == millrace.MemberUpdate && gone:
 		if s.answer(a, Failed{Err: err}); !p.over {
 			p.end(notMember(p.topic()))
