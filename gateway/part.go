@@ -208,6 +208,7 @@ func (p *part) fail(a *ask, err *millrace.Error) {
 		a.kind = millrace.MemberJoin
 		p.asks = append([]*ask{a}, p.asks...)
 	case a.kind == millrace.MemberResume && gone:
+		s.enrol(leaving(p.topic(), millrace.LeftLost)) // or the upstream may go on to tell of what a former connection here had
 		p.end(errEnded)
 	case a.entry:
 		p.end(err)
@@ -215,6 +216,7 @@ func (p *part) fail(a *ask, err *millrace.Error) {
 		s.disown(p.sub, err)
 		s.answer(a, Failed{Err: err})
 	case a.kind == millrace.MemberUpdate && gone:
+		s.enrol(leaving(p.topic(), millrace.LeftLost)) // likewise
 		if s.answer(a, Failed{Err: err}); !p.over {
 			p.end(notMember(p.topic()))
 		}

@@ -157,3 +157,30 @@ func TestASessionThatWentOnElsewhereEndsWithConflictAndTakesNothingAlong(t *test
 		h.wantLifecycle("room", "joined occupied")
 	})
 }
+
+// Protocol 4.6: the beginning alone, and then the pieces.
+func TestACursorThatIsGivenBackInPartsTakesMembershipsOver(t *testing.T) {
+	wires(t, shared(), func(h *house, w *gateway.Wire) {
+		p := h.member(w, "room", "1")
+		do(h, p, 2, gateway.Subscribe{Topic: "watched", Members: true})
+		for _, at := range []*house{h, h.beside(shared())} {
+			full, err := millrace.ParseCursor(p.Cursor())
+			if err != nil {
+				h.Fatal(err)
+			}
+			h.cut(p)
+			p = at.resume(w, millrace.Cursor{Seal: full.Seal, Parts: full.Parts}.String())
+			h.settle()
+			if got := p.Topics(); len(got) > 0 {
+				h.Errorf("it has %q before the pieces", got)
+			}
+			wantParts(h, p, "")
+			p.Session.Do(h.Context(), 1, gateway.Resume(full, millrace.Option{}))
+			h.settle()
+			wantParts(h, p, "j.room m.watched")
+		}
+		h.elapse(time.Minute)
+		h.wantRoster("room", p.Session.ID()+"=1")
+		h.wantStay("room")
+	})
+}
