@@ -151,9 +151,9 @@ type (
 		Pattern string // of a topic in a cursor: the pattern that it is held for
 		Again   bool   // it comes from a cursor, so the peer may have had events of it
 
-		entry     *entry   // the membership that comes with it, if any
-		permits   []string // those of the cursor that it comes from
-		permitted bool     // an operator asked for it: the grant need not cover it
+		entry     *entry     // the membership that comes with it, if any
+		permits   []string   // those of the cursor that it comes from
+		permitted permission // what an operator gave the session: the grant need not cover it
 	}
 
 	// SubscribeAll adds several topics, those of a cursor. Each is answered by a Subscribed of its own.

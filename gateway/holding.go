@@ -68,7 +68,7 @@ func (s *Session) subscribe(re uint32, c Subscribe) {
 
 // hold takes a topic on, with a subscription that has yet to advance.
 func (s *Session) hold(re uint32, c Subscribe) (*subscription, *millrace.Error) {
-	c.permitted = c.permitted || s.hasPermit(c)
+	c.permitted = max(c.permitted, s.permittedBy(c))
 	if err := s.admits(c); err != nil {
 		return nil, err
 	}
@@ -78,7 +78,7 @@ func (s *Session) hold(re uint32, c Subscribe) (*subscription, *millrace.Error) 
 	}
 	a.held++
 	sub := &subscription{session: s, audience: a, wish: newWish(c), wildcard: s.findWildcard(c.Pattern), start: c.Start, re: re, again: c.Again, permitted: c.permitted}
-	s.stale = s.stale || sub.permitted
+	s.stale = s.stale || sub.permitted != 0
 	if sub.wildcard != nil && c.Start.Kind != millrace.StartAfter {
 		sub.settling = true
 		sub.wildcard.unsettled++
@@ -112,7 +112,15 @@ func (s *Session) admits(c Subscribe) *millrace.Error {
 // subject's own, or since an operator wants it.
 func (s *Session) isEntitled(c Subscribe) bool {
 	own, ok := s.personal()
-	return c.permitted || ok && own == c.Topic || c.entry != nil && mayJoin(s.grant, c.Topic) == nil
+	return c.permitted != 0 || ok && own == c.Topic || c.entry != nil && mayJoin(s.grant, c.Topic) == nil
+}
+
+// personal returns the topic that the session has without a grant for it, and whether there is one.
+func (s *Session) personal() (string, bool) {
+	if !s.gateway.config.PersonalTopics {
+		return "", false
+	}
+	return millrace.PersonalTopic(s.grant.Subject)
 }
 
 // hasRoom reports whether the session may have one more topic or pattern.
@@ -218,7 +226,7 @@ func (s *Session) drop(sub *subscription) {
 	s.subs = slices.DeleteFunc(s.subs, func(o *subscription) bool { return o == sub })
 	s.moved = nil
 	s.load.carry(sub.option(), -1)
-	s.stale = s.stale || sub.permitted
+	s.stale = s.stale || sub.permitted != 0
 	if sub.named {
 		s.load.begun -= optionBytes(sub.option())
 		s.stale = true

@@ -42,7 +42,7 @@ func mayJoin(grant *millrace.Grant, topic string) *millrace.Error {
 
 // mayJoin reports why the session may not be a member of a topic that it has, or nil.
 func (s *Session) mayJoin(sub *subscription) *millrace.Error {
-	if sub.permitted {
+	if sub.permitted == permitJoin {
 		return nil
 	}
 	return mayJoin(s.grant, sub.topic())
@@ -51,7 +51,7 @@ func (s *Session) mayJoin(sub *subscription) *millrace.Error {
 // join asks for a membership, or for other data of one. The session holds the topic first, so that it gets what is said to
 // it as a member.
 func (s *Session) join(c Subscribe, a *ask) *millrace.Error {
-	if !c.permitted {
+	if c.permitted != permitJoin {
 		if err := mayJoin(s.grant, c.Topic); err != nil {
 			return err
 		}
@@ -100,7 +100,7 @@ func (s *Session) takePart(sub *subscription) *millrace.Error {
 		return nil
 	}
 	n := partBytes(sub.topic())
-	if s.beginning()+n > maxBeginning || s.wire.AppendLead != nil && len(s.seal)+permitBytes*len(s.permitted())+s.load.bytes()+n > millrace.MaxCursorBytes {
+	if s.beginning()+n > maxBeginning || s.wire.AppendLead != nil && len(s.seal)+permitBytes*len(s.given())+s.load.bytes()+n > millrace.MaxCursorBytes {
 		return errBeginning
 	}
 	s.addPart(sub)
@@ -190,6 +190,14 @@ func (s *Session) resign(sub *subscription, err *millrace.Error) bool {
 	return !s.ending
 }
 
+// disown ends a subscription that was made for a join which failed.
+func (s *Session) disown(sub *subscription, err *millrace.Error) {
+	if s.resign(sub, err) {
+		s.drop(sub)
+		s.say(0, Unsubscribed{Topic: sub.topic(), Err: err})
+	}
+}
+
 // answer says what became of a change, and lets whoever waits go on once that was taken.
 func (s *Session) answer(a *ask, f Frame) {
 	if a.dropped {
@@ -218,6 +226,10 @@ func (s *Session) giveUp(answered chan struct{}, err *millrace.Error) {
 		for i, a := range p.asks {
 			if a.answered != answered {
 				continue
+			}
+			if p.own {
+				s.disown(sub, err)
+				return
 			}
 			s.answer(a, Failed{Err: err})
 			a.dropped, a.answered = a.kind != millrace.MemberLeave, nil
@@ -319,48 +331,4 @@ func (s *Session) depart(d departure) {
 
 func leaving(topic, reason string) enrol.Change {
 	return enrol.Change{MemberChange: millrace.MemberChange{Kind: millrace.MemberLeave, Topic: topic, Reason: reason}}
-}
-
-// standing is what a session may do in a topic beside its grant.
-type standing struct {
-	member    bool // act as a member
-	permitted bool // be one, whatever the grant is
-}
-
-// standing returns how the session stands in a topic. Not for the loop.
-func (s *Session) standing(topic string) standing {
-	is := make(chan standing, 1)
-	s.loop.post(call(func() {
-		sub := s.find(topic)
-		is <- standing{member: sub != nil && sub.part.isMember(), permitted: sub != nil && sub.permitted}
-	}))
-	select {
-	case how := <-is:
-		return how
-	case <-s.done:
-		return standing{}
-	}
-}
-
-// Broadcast stores an event in a topic that the session is a member of; the grant has to allow to join it,
-// unless an operator made the session a member. It takes ownership of the event and fills in its sender. Errors are *millrace.Error; with a nil error the event is stored.
-func (s *Session) Broadcast(ctx context.Context, grant *millrace.Grant, p millrace.Publish) (millrace.Ack, error) {
-	topic := p.Event.Topic
-	how := s.standing(topic)
-	if err := mayJoin(grant, topic); err != nil && !how.permitted {
-		return millrace.Ack{}, err
-	}
-	if !how.member {
-		return millrace.Ack{}, millrace.Errorf(millrace.ReasonForbidden, "the session is not a member of %s", topic)
-	}
-	return s.gateway.store(ctx, Publisher{Grant: grant, Session: s.name}, p)
-}
-
-// ReadMembers reads a page of a topic's members, for whom a grant allows that or who is a member itself. Errors are
-// *millrace.Error.
-func (s *Session) ReadMembers(ctx context.Context, grant *millrace.Grant, topic string, r millrace.MemberRange) (millrace.MemberPage, error) {
-	if !grant.Allows(millrace.ActionPresence, topic) && s.standing(topic).member {
-		return s.gateway.members(ctx, topic, r)
-	}
-	return s.gateway.Members(ctx, grant, topic, r)
 }

@@ -209,16 +209,15 @@ func (p *part) fail(a *ask, err *millrace.Error) {
 		a.kind = millrace.MemberJoin
 		p.asks = append([]*ask{a}, p.asks...)
 	case a.kind == millrace.MemberResume && gone:
+		s.enrol(leaving(p.topic(), millrace.LeftLost)) // or the upstream may go on to tell of what a former connection here had
 		p.end(errEnded)
 	case a.entry:
 		p.end(err)
 	case p.own:
-		if s.resign(p.sub, err) {
-			s.drop(p.sub)
-			s.say(0, Unsubscribed{Topic: p.topic(), Err: err})
-			s.answer(a, Failed{Err: err})
-		}
+		s.disown(p.sub, err)
+		s.answer(a, Failed{Err: err})
 	case a.kind == millrace.MemberUpdate && gone:
+		s.enrol(leaving(p.topic(), millrace.LeftLost)) // likewise
 		if s.answer(a, Failed{Err: err}); !p.over {
 			p.end(notMember(p.topic()))
 		}
@@ -235,6 +234,7 @@ func (p *part) end(err *millrace.Error) { p.leave(&ask{}, err) }
 func (p *part) leave(a *ask, err *millrace.Error) {
 	s := p.sub.session
 	p.member, p.acked, p.shows = false, false, false
+	p.sub.permitted = min(p.sub.permitted, permitSubscribe)
 	s.stale = true
 	p.look()
 	p.prune()

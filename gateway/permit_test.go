@@ -217,3 +217,37 @@ func TestWhatAnOperatorGivesFitsTheCursor(t *testing.T) {
 		}
 	})
 }
+
+// Who was only given events does not become a member by a permit, nor does who was a member and is none any more.
+func TestAPermitToSubscribeIsNoneToJoin(t *testing.T) {
+	in(t, gateway.Config{}, func(h *house) {
+		p := h.visit(h.wire, "alice")
+		session := millrace.Target{Session: p.Session.ID()}
+		h.steer(session, gateway.Subscribe{Topic: "a"}, 1, "")
+		h.steer(session, gateway.Subscribe{Topic: "b:*"}, 1, "")
+		h.steer(session, member("c", ""), 1, "")
+		h.steer(session, gateway.Leave{Topic: "c"}, 1, "")
+		h.broker.Put("b:1", "x")
+		h.settle()
+		for _, topic := range []string{"a", "b:1", "c"} {
+			if r := reasonOf(do(h, p, uint32(len(p.Lines())), member(topic, ""))); r != millrace.ReasonForbidden {
+				h.Errorf("to join %s is answered %q", topic, r)
+			}
+		}
+		cursor := p.Cursor()
+		h.cut(p)
+		p = h.connect(h.seat(h.wire), gateway.Opening{
+			Grant: narrow("alice"), Cursor: cursor, Joins: []gateway.Join{member("a", ""), member("b:1", ""), member("c", "")},
+		})
+		h.settle()
+		// b:1 is not held at all: what comes with a membership is held for itself, and its permit is the pattern's.
+		if told := gatewaytest.Frames[gateway.Left](p); len(told) != 2 || told[0].Err.Reason != millrace.ReasonForbidden {
+			h.Errorf("told %+v", told)
+		}
+		for _, topic := range []string{"a", "b:1", "c"} {
+			if roster := h.broker.Roster(topic); len(roster) > 0 {
+				h.Errorf("the members of %s are %v", topic, roster)
+			}
+		}
+	})
+}

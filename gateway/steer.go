@@ -151,7 +151,7 @@ func (s *Session) takeOn(c Subscribe) *millrace.Error {
 	if err := c.validate(); err != nil {
 		return millrace.AsError(err)
 	}
-	c.permitted = true
+	c.permitted = permitSubscribe
 	if !millrace.Pattern(c.Topic).IsTopic() {
 		if s.findWildcard(c.Topic) != nil {
 			return nil
@@ -159,7 +159,7 @@ func (s *Session) takeOn(c Subscribe) *millrace.Error {
 		return s.holdWildcard(0, c)
 	}
 	if sub := s.find(c.Topic); sub != nil {
-		if err := s.give(sub); err != nil {
+		if err := s.give(sub, permitSubscribe); err != nil {
 			return err
 		}
 		s.subscribe(0, c)
@@ -184,10 +184,10 @@ func (s *Session) enlist(c Join, done func(*millrace.Error)) {
 		done(millrace.Errorf(millrace.ReasonForbidden, "%.255s is reserved: nobody joins it", c.Topic))
 		return
 	}
-	c.permitted = true
+	c.permitted = permitJoin
 	a := &ask{kind: millrace.MemberJoin, data: c.Data, shows: c.Members, done: done}
 	if sub := s.find(c.Topic); sub != nil {
-		if err := s.give(sub); err != nil {
+		if err := s.give(sub, permitJoin); err != nil {
 			done(err)
 			return
 		}

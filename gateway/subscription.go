@@ -39,9 +39,8 @@ type subscription struct {
 	again    bool // it comes from a cursor
 	named    bool // the session's cursors have its option
 
-	// permitted says that an operator wants the session to have it, and to be a member if it is one, whatever the grant is. The
-	// session's cursors then have a permit.
-	permitted bool
+	// permitted is what an operator gave the session, whatever its grant is. The session's cursors then have a permit.
+	permitted permission
 
 	re      uint32
 	index   int                        // in the audience's slice or the agenda

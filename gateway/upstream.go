@@ -158,3 +158,47 @@ func (g *Gateway) members(ctx context.Context, topic string, r millrace.MemberRa
 	}
 	return page, nil
 }
+
+// standing is what a session may do in a topic beside its grant.
+type standing struct {
+	member    bool // act as a member
+	permitted bool // be one, whatever the grant is
+}
+
+// standing returns how the session stands in a topic. Not for the loop.
+func (s *Session) standing(topic string) standing {
+	is := make(chan standing, 1)
+	s.loop.post(call(func() {
+		sub := s.find(topic)
+		is <- standing{member: sub != nil && sub.part.isMember(), permitted: sub != nil && sub.permitted == permitJoin}
+	}))
+	select {
+	case how := <-is:
+		return how
+	case <-s.done:
+		return standing{}
+	}
+}
+
+// Broadcast stores an event in a topic that the session is a member of; the grant has to allow to join it,
+// unless an operator made the session a member. It takes ownership of the event and fills in its sender. Errors are *millrace.Error; with a nil error the event is stored.
+func (s *Session) Broadcast(ctx context.Context, grant *millrace.Grant, p millrace.Publish) (millrace.Ack, error) {
+	topic := p.Event.Topic
+	how := s.standing(topic)
+	if err := mayJoin(grant, topic); err != nil && !how.permitted {
+		return millrace.Ack{}, err
+	}
+	if !how.member {
+		return millrace.Ack{}, millrace.Errorf(millrace.ReasonForbidden, "the session is not a member of %s", topic)
+	}
+	return s.gateway.store(ctx, Publisher{Grant: grant, Session: s.name}, p)
+}
+
+// ReadMembers reads a page of a topic's members, for whom a grant allows that or who is a member itself. Errors are
+// *millrace.Error.
+func (s *Session) ReadMembers(ctx context.Context, grant *millrace.Grant, topic string, r millrace.MemberRange) (millrace.MemberPage, error) {
+	if !grant.Allows(millrace.ActionPresence, topic) && s.standing(topic).member {
+		return s.gateway.members(ctx, topic, r)
+	}
+	return s.gateway.Members(ctx, grant, topic, r)
+}

@@ -66,8 +66,8 @@ func (s *Session) holdWildcard(re uint32, c Subscribe) *millrace.Error {
 	if err := c.validate(); err != nil {
 		return millrace.AsError(err)
 	}
-	c.permitted = c.permitted || s.hasPermit(c)
-	if !c.permitted && !s.grant.AllowsAll(millrace.ActionSubscribe, millrace.Pattern(c.Topic)) {
+	c.permitted = max(c.permitted, s.permittedBy(c))
+	if c.permitted == 0 && !s.grant.AllowsAll(millrace.ActionSubscribe, millrace.Pattern(c.Topic)) {
 		return millrace.Errorf(millrace.ReasonForbidden, "the grant does not allow to subscribe to %s", c.Topic)
 	}
 	if err := s.hasRoom(c); err != nil {

@@ -70,10 +70,10 @@ const (
 // PermitBytes is how long a permit is.
 const PermitBytes = len(permitPrefix) + (macBytes*8+5)/6
 
-// Permit returns what says that a session of a subject may have a topic or a pattern, whatever its grant is. It says it to
-// whoever has the key, for as long as the session goes on.
-func (s Sealer) Permit(session, subject, topic string) string {
-	b := []byte{permitDomain}
+// Permit returns what says that a session of a subject may do something in a topic or a pattern, whatever its grant is. It
+// says it to whoever has the key, for as long as the session goes on.
+func (s Sealer) Permit(what byte, session, subject, topic string) string {
+	b := []byte{permitDomain, what}
 	for _, text := range []string{session, topic} { // the subject, which may be of any length, is the rest
 		b = binary.BigEndian.AppendUint32(b, uint32(len(text)))
 		b = append(b, text...)
