@@ -38,14 +38,28 @@ func in(t *testing.T, c gateway.Config, body func(h *house)) {
 
 func build(t *testing.T, c gateway.Config, wire, lead *gateway.Wire) *house {
 	t.Helper()
+	return buildOn(t, gatewaytest.NewBroker(), c, wire, lead)
+}
+
+// buildOn is build on an end of a broker.
+func buildOn(t *testing.T, b *gatewaytest.Broker, c gateway.Config, wire, lead *gateway.Wire) *house {
+	t.Helper()
 	c.Log = slog.New(slog.DiscardHandler)
-	h := &house{T: t, broker: gatewaytest.NewBroker(), wire: wire, lead: lead}
+	h := &house{T: t, broker: b, wire: wire, lead: lead}
 	g, err := gateway.New(c, h.broker, h.wire, h.lead)
 	if err != nil {
 		t.Fatal(err)
 	}
 	h.gateway = g
 	return h
+}
+
+// beside builds another gateway of the same broker.
+func (h *house) beside(c gateway.Config) *house {
+	h.Helper()
+	other := buildOn(h.T, h.broker.Beside(), c, h.wire, h.lead)
+	h.Cleanup(other.close)
+	return other
 }
 
 func (h *house) close() {

@@ -180,6 +180,14 @@ func (s *Session) resign(sub *subscription, err *millrace.Error) bool {
 	return !s.ending
 }
 
+// disown ends a subscription that was made for a join which failed.
+func (s *Session) disown(sub *subscription, err *millrace.Error) {
+	if s.resign(sub, err) {
+		s.drop(sub)
+		s.say(0, Unsubscribed{Topic: sub.topic(), Err: err})
+	}
+}
+
 // answer says what became of a change, and lets whoever waits go on once that was taken.
 func (s *Session) answer(a *ask, f Frame) {
 	if a.dropped {
@@ -202,6 +210,10 @@ func (s *Session) giveUp(answered chan struct{}, err *millrace.Error) {
 		for i, a := range p.asks {
 			if a.answered != answered {
 				continue
+			}
+			if p.own {
+				s.disown(sub, err)
+				return
 			}
 			s.answer(a, Failed{Err: err})
 			a.dropped, a.answered = a.kind != millrace.MemberLeave, nil

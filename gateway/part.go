@@ -208,16 +208,15 @@ func (p *part) fail(a *ask, err *millrace.Error) {
 		a.kind = millrace.MemberJoin
 		p.asks = append([]*ask{a}, p.asks...)
 	case a.kind == millrace.MemberResume && gone:
+		s.enrol(leaving(p.topic(), millrace.LeftLost)) // or the upstream may go on to tell of what a former connection here had
 		p.end(errEnded)
 	case a.entry:
 		p.end(err)
 	case p.own:
-		if s.resign(p.sub, err) {
-			s.drop(p.sub)
-			s.say(0, Unsubscribed{Topic: p.topic(), Err: err})
-			s.answer(a, Failed{Err: err})
-		}
+		s.disown(p.sub, err)
+		s.answer(a, Failed{Err: err})
 	case a.kind == millrace.MemberUpdate && gone:
+		s.enrol(leaving(p.topic(), millrace.LeftLost)) // likewise
 		if s.answer(a, Failed{Err: err}); !p.over {
 			p.end(notMember(p.topic()))
 		}
