@@ -128,7 +128,7 @@ func appendClose(dst []byte, err *millrace.Error) []byte {
 func appendRefusal(dst []byte, cursor string, err *millrace.Error) []byte {
 	dst = appendRetry(dst, err.RetryAfter)
 	if c, bad := millrace.ParseCursor(cursor); bad == nil && len(c.Pieces) > 0 {
-		dst = appendID(dst, []byte(millrace.Cursor{Seal: sealText(c.Seal), Options: c.Options, Pieces: c.Pieces}.String()))
+		dst = appendID(dst, []byte(millrace.Cursor{Seal: sealText(c.Seal), Options: c.Options, Parts: c.Parts, Pieces: c.Pieces}.String()))
 	}
 	return appendControl(dst, 0, gateway.Goaway{Err: err})
 }
