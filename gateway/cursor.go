@@ -67,14 +67,6 @@ func (c *Subscribe) takePart(p millrace.Part) {
 	}
 }
 
-// join gives a subscription the membership that its opening asks for, if there is none to take over.
-func (c *Subscribe) join(j Join) {
-	if c.entry == nil {
-		c.entry, c.Members, c.Pattern = &entry{}, j.Members, ""
-	}
-	c.entry.joins, c.entry.data = true, j.Data
-}
-
 // ofPattern returns the option of a pattern that covers a topic, for a part of a cursor that has the topic and not the pattern.
 // The cursor of a session has options of its own for topics that several patterns cover, unless these agree.
 func ofPattern(options map[string]millrace.Option, topic string) millrace.Option {
@@ -93,70 +85,6 @@ func (c Subscribe) wishes() bool { return c.Filter != nil || c.MaxRate != 0 }
 
 func (c Subscribe) option() millrace.Option {
 	return millrace.Option{Topic: c.Topic, Filter: c.Filter, MaxRate: c.MaxRate}
-}
-
-// asked returns the topics that the opening names.
-func (o Opening) asked() []Subscribe {
-	topics := slices.Clone(o.Topics)
-	for _, j := range o.Joins {
-		if !slices.ContainsFunc(topics, func(t Subscribe) bool { return t.Topic == j.Topic }) {
-			topics = append(topics, j.Subscribe)
-		}
-	}
-	return topics
-}
-
-// subscriptions returns the topics that an opening asks for: those of its cursor, or else its own, and those that it joins in
-// any case. A topic that the cursor
-// has no position of was never attached, so it still begins where the opening says: the peer has got nothing of it. What
-// the opening wishes goes before what the cursor says, for the topics that the opening names or, if it names none, for all.
-func (o Opening) subscriptions() (topics []Subscribe, seal string, resumes bool, err error) {
-	topics = o.asked()
-	if o.Cursor != "" {
-		cursor, err := millrace.ParseCursor(o.Cursor)
-		if err != nil {
-			return nil, "", false, err
-		}
-		seal = cursor.Seal
-		if len(cursor.Pieces) > 0 {
-			topics, resumes = o.resume(cursor, topics), true
-		}
-	}
-	for _, j := range o.Joins {
-		i := slices.IndexFunc(topics, func(t Subscribe) bool { return t.Topic == j.Topic })
-		if i < 0 {
-			i, topics = len(topics), append(topics, j.Subscribe)
-		}
-		topics[i].join(j)
-	}
-	for _, t := range topics {
-		if err := t.validate(); err != nil {
-			return nil, "", false, err
-		}
-	}
-	return topics, seal, resumes, nil
-}
-
-func (o Opening) resume(cursor millrace.Cursor, asked []Subscribe) SubscribeAll {
-	wish := o.Wish
-	if len(asked) > 0 {
-		wish = millrace.Option{}
-	}
-	for _, own := range asked {
-		named := slices.ContainsFunc(cursor.Pieces, func(p millrace.Piece) bool { return p.Topic == own.Topic })
-		if named && own.wishes() {
-			cursor.Options = append(cursor.Options, own.option())
-		}
-	}
-	topics := Resume(cursor, wish)
-	for i := range topics {
-		t := &topics[i]
-		j := slices.IndexFunc(asked, func(own Subscribe) bool { return own.Topic == t.Topic || own.Topic == t.Pattern })
-		if j >= 0 && t.Start.Kind == millrace.StartDefault {
-			t.Start = asked[j].Start
-		}
-	}
-	return topics
 }
 
 // validate reports whether a subscription can be: a topic or a pattern, which has no position but zero.

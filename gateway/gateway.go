@@ -20,9 +20,8 @@ import (
 	"crypto/rand"
 	"encoding/json"
 	"fmt"
-	"math"
-	mathrand "math/rand/v2"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -35,7 +34,6 @@ import (
 	"github.com/millrace-dev/millrace/gateway/internal/roster"
 	"github.com/millrace-dev/millrace/gateway/internal/seal"
 	"github.com/millrace-dev/millrace/gateway/internal/source"
-	"github.com/millrace-dev/millrace/gateway/internal/turn"
 )
 
 // Gateway holds the sessions of one process. Its methods may be called concurrently.
@@ -84,7 +82,8 @@ func New(c Config, up Upstream, wires ...*Wire) (*Gateway, error) {
 	}
 	var shown [MaxWires][]byte
 	for i, w := range wires {
-		data, err := json.Marshal(facts{Gateway: c.Peer, Transport: w.Name})
+		transport, _, _ := strings.Cut(w.Name, "-")
+		data, err := json.Marshal(facts{Gateway: c.Peer, Transport: transport})
 		if err != nil {
 			return nil, fmt.Errorf("configure gateway: %w", err)
 		}
@@ -215,121 +214,6 @@ func (g *Gateway) MaxFrameBytes() int { return g.config.MaxFrameBytes }
 
 // MaxEventBytes returns the largest data of an event that a peer may publish.
 func (g *Gateway) MaxEventBytes() int { return g.config.MaxEventBytes }
-
-// Opening is what a peer asks for when it connects.
-type Opening struct {
-	Grant      *millrace.Grant // who the peer is and what it may do; not nil
-	Topics     []Subscribe     // subscribed from the start, unless the cursor has topics
-	Joins      []Join          // memberships from the start, those of the cursor beside them
-	Cursor     string          // the cursor of a former session, "" if there is none
-	Wish       millrace.Option // filter and rate of the cursor's topics, in place of what it says; if Topics is empty
-	Heartbeats bool            // the peer wants Heartbeat frames beside the wire's pings
-}
-
-// Open begins a session on a connection. On success the session owns the transport and has said its first words; the
-// caller's part is then to read. The error is a *millrace.Error, and the transport is still the caller's.
-//
-// Where more sessions are opened than Config.AdmitRate allows it waits for its turn, no longer than Config.MaxAdmitWait
-// and until ctx ends; those whose cursor has topics come first. One that would have to wait longer is refused as full,
-// with the time after which to come back.
-func (g *Gateway) Open(ctx context.Context, o Opening, w *Wire, t Transport) (*Session, error) {
-	wireIndex := slices.Index(g.wires, w)
-	if wireIndex < 0 {
-		return nil, millrace.Errorf(millrace.ReasonUnsupported, "this gateway does not speak %s", w.Name)
-	}
-	topics, seal, resumes, err := g.check(o)
-	if err != nil {
-		return nil, err
-	}
-	if err := g.room(); err != nil {
-		return nil, err // which no turn would change
-	}
-	class := turn.Second
-	if resumes {
-		class = turn.First // for each of its topics holds a place that the tail may soon lose
-	}
-	if err := g.gate.Pass(ctx, class); err != nil {
-		return nil, err
-	}
-	s := &Session{
-		gateway: g, wire: w, wireIndex: wireIndex, transport: t, grant: o.Grant, heartbeats: o.Heartbeats,
-		done: make(chan struct{}), slot: noSlot,
-	}
-	holder, sealed := g.sealer.Open(seal, o.Grant.Subject)
-	g.lockVacating(holder, sealed) // until the beginning is posted, so that whoever finds the session posts after it
-	defer g.mu.Unlock()
-	g.opened++
-	s.ordinal = g.opened
-	s.loop = g.loops[s.ordinal%uint64(len(g.loops))]
-	if err := g.admit(s, holder, sealed); err != nil {
-		return nil, err
-	}
-	s.loop.post(call(func() {
-		now := g.clock.Load()
-		s.hear()
-		s.pingAt = now + 1 + mathrand.Int64N(seconds(w.PingInterval))
-		s.oldAt = g.oldAt()
-		s.loop.wheel.add(s, s.due(now))
-		s.begin(topics)
-	}))
-	return s, nil
-}
-
-// Check returns the error that Open would return for an opening as it stands: one that the peer must not come back with
-// unchanged if the opening is at fault, else one that it may. It is for wires that have to answer before they are open.
-func (g *Gateway) Check(o Opening) error {
-	if _, _, _, err := g.check(o); err != nil {
-		return err
-	}
-	return g.Ready()
-}
-
-func (g *Gateway) check(o Opening) (topics []Subscribe, seal string, resumes bool, err error) {
-	topics, seal, resumes, err = o.subscriptions()
-	if err != nil {
-		return nil, "", false, err
-	}
-	if n := g.config.MaxTopics; len(topics) > n {
-		return nil, "", false, millrace.Errorf(millrace.ReasonTooManyTopics, "a session may have at most %d topics", n)
-	}
-	return topics, seal, resumes, nil
-}
-
-// lockVacating locks g.mu when no session is in the way of a peer that brings its seal.
-func (g *Gateway) lockVacating(h seal.Holder, sealed bool) {
-	g.mu.Lock()
-	if !sealed {
-		return
-	}
-	name := h.ID.String()
-	for live := g.sessions[name]; live != nil && live.givesWay(h.Generation); live = g.sessions[name] {
-		g.mu.Unlock()
-		live.giveWay()
-		g.mu.Lock()
-	}
-}
-
-// admit gives the session its identity: that of the seal, if it was made for this subject and is not in use here. It runs
-// under g.mu: whoever drains or closes the gateway and then looks under g.mu finds every session that was admitted.
-func (g *Gateway) admit(s *Session, h seal.Holder, sealed bool) error {
-	if err := g.vacant(); err != nil {
-		return err
-	}
-	if name := h.ID.String(); sealed && g.sessions[name] == nil && h.Generation < math.MaxInt32 {
-		s.came = h.Generation
-		h.Generation = max(h.Generation, g.absences.Generation(name)) + 1
-	} else {
-		h.Generation = 1
-		if _, err := rand.Read(h.ID[:]); err != nil {
-			return millrace.AsError(err)
-		}
-	}
-	h.At = time.Now()
-	s.name, s.generation = h.ID.String(), h.Generation
-	s.seal = g.sealer.Seal(h, s.grant.Subject)
-	g.sessions[s.name] = s
-	return nil
-}
 
 // room reports why there can be no further session now, or nil.
 func (g *Gateway) room() error {

@@ -113,6 +113,14 @@ func (s *Session) isEntitled(c Subscribe) bool {
 	return ok && own == c.Topic || c.entry != nil && mayJoin(s.grant, c.Topic) == nil
 }
 
+// personal returns the topic that the session has without a grant for it, and whether there is one.
+func (s *Session) personal() (string, bool) {
+	if !s.gateway.config.PersonalTopics {
+		return "", false
+	}
+	return millrace.PersonalTopic(s.grant.Subject)
+}
+
 // hasRoom reports whether the session may have one more topic or pattern.
 func (s *Session) hasRoom(c Subscribe) *millrace.Error {
 	if err := millrace.ValidateMaxRate(c.MaxRate); err != nil {

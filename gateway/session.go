@@ -3,7 +3,6 @@ package gateway
 import (
 	"context"
 	"math/rand/v2"
-	"slices"
 	"sync/atomic"
 	"time"
 
@@ -200,52 +199,6 @@ func (s *Session) settle() {
 	s.owing = nil
 }
 
-// begin says the first words and makes the first subscriptions. The session holds its topics before it says anything, so
-// that the cursor which goes with the first words already resumes them.
-func (s *Session) begin(topics []Subscribe) {
-	var refusals []Unsubscribed
-	s.prefix = s.seal
-	if own, ok := s.personal(); ok {
-		topics = append(topics, Subscribe{Topic: own})
-	}
-	for _, t := range topics {
-		if err := s.holdEither(t); err != nil {
-			refusals = append(refusals, Unsubscribed{Topic: t.Topic, Err: err})
-		}
-	}
-	s.refresh()
-	s.fresh = false
-	s.say(0, Connected{
-		Session: s.name, Subject: s.grant.Subject, Resumed: s.resumed(), Prefix: s.prefix,
-		PingInterval: s.wire.PingInterval, MaxFrameBytes: s.gateway.config.MaxFrameBytes,
-		MaxTopics: s.gateway.config.MaxTopics, Expires: s.grant.Expires,
-	})
-	for _, f := range refusals {
-		s.say(0, f)
-	}
-	for _, sub := range slices.Clone(s.subs) {
-		if sub.place == placeNone && !s.ending {
-			sub.advance()
-		}
-	}
-	for _, sub := range slices.Clone(s.subs) {
-		if sub.part != nil {
-			sub.part.begin()
-		}
-	}
-	if !s.ending {
-		s.appear()
-	}
-}
-
-// personal returns the topic that the session has without a grant for it, and whether there is one.
-func (s *Session) personal() (string, bool) {
-	if !s.gateway.config.PersonalTopics {
-		return "", false
-	}
-	return millrace.PersonalTopic(s.grant.Subject)
-}
-
 // end says the last words. The connection is closed when they were taken, or after one more interval.
 func (s *Session) end(err *millrace.Error) { s.conclude(err, departing(err)) }
 
@@ -300,31 +253,6 @@ func (s *Session) over() {
 	s.transport.Close()
 	s.gateway.forget(s)
 	close(s.done)
-}
-
-// givesWay reports whether the session gives way to a peer that brings its seal, of a generation: the peer that has come last
-// is the session's, but not one with an older seal than the session's peer has, which is a copy. As long as nothing was heard
-// of that peer it may have got no newer seal than the one that it came with.
-func (s *Session) givesWay(generation uint32) bool {
-	if s.resumed() && !s.met.Load() {
-		return generation >= s.came
-	}
-	return generation >= s.generation
-}
-
-// giveWay ends the session, which goes on with another connection, and waits until its memberships are there to be taken
-// over. The last words are said if they are taken at once.
-func (s *Session) giveWay() {
-	gone := make(chan struct{})
-	s.loop.post(call(func() {
-		s.end(errWentOn)
-		s.over()
-		close(gone)
-	}))
-	select {
-	case <-gone:
-	case <-s.done:
-	}
 }
 
 // goAway tells the peer to come back, which a load balancer in between makes to be elsewhere, and ends the session.

@@ -158,3 +158,40 @@ func (g *Gateway) members(ctx context.Context, topic string, r millrace.MemberRa
 	}
 	return page, nil
 }
+
+// isMember reports whether the session may act as a member of a topic. Not for the loop.
+func (s *Session) isMember(topic string) bool {
+	is := make(chan bool, 1)
+	s.loop.post(call(func() {
+		sub := s.find(topic)
+		is <- sub != nil && sub.part.isMember()
+	}))
+	select {
+	case member := <-is:
+		return member
+	case <-s.done:
+		return false
+	}
+}
+
+// Broadcast stores an event in a topic that the session is a member of; the grant has to allow to join it. It takes ownership
+// of the event and fills in its sender. Errors are *millrace.Error; with a nil error the event is stored.
+func (s *Session) Broadcast(ctx context.Context, grant *millrace.Grant, p millrace.Publish) (millrace.Ack, error) {
+	topic := p.Event.Topic
+	if err := mayJoin(grant, topic); err != nil {
+		return millrace.Ack{}, err
+	}
+	if !s.isMember(topic) {
+		return millrace.Ack{}, millrace.Errorf(millrace.ReasonForbidden, "the session is not a member of %s", topic)
+	}
+	return s.gateway.store(ctx, Publisher{Grant: grant, Session: s.name}, p)
+}
+
+// ReadMembers reads a page of a topic's members, for whom a grant allows that or who is a member itself. Errors are
+// *millrace.Error.
+func (s *Session) ReadMembers(ctx context.Context, grant *millrace.Grant, topic string, r millrace.MemberRange) (millrace.MemberPage, error) {
+	if !grant.Allows(millrace.ActionPresence, topic) && s.isMember(topic) {
+		return s.gateway.members(ctx, topic, r)
+	}
+	return s.gateway.Members(ctx, grant, topic, r)
+}

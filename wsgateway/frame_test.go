@@ -257,6 +257,29 @@ func TestAPeersCloseIsAnswered(t *testing.T) {
 	<-s.Done()
 }
 
+// Protocol 12: a peer that closes with 1000 is done and has left, one that closes otherwise may come back.
+func TestByItsCloseCodeAPeerHasLeftOrIsAway(t *testing.T) {
+	for code, left := range map[int]bool{1000: true, 1001: false, 4000: false, websocket.CloseNoStatusReceived: false} {
+		h := build(t, plan{gateway: gateway.Config{Grace: time.Hour}})
+		p := h.dial("")
+		s, _ := h.gateway.Session(p.connected().Connected.Session)
+		if err := p.WriteControl(websocket.CloseMessage, websocket.FormatCloseMessage(code, ""), time.Now().Add(patience)); err != nil {
+			t.Fatal(err)
+		}
+		<-s.Done()
+		other := h.dial("") // what it is a member of is asked for behind what was asked before
+		id := other.connected().Connected.Session
+		select {
+		case <-h.broker.Arrival(millrace.SessionsTopic, id):
+		case <-time.After(patience):
+			t.Fatal("the session is not listed")
+		}
+		if _, there := h.broker.Roster(millrace.SessionsTopic)[s.ID()]; there == left {
+			t.Errorf("closed with %d: it is there: %v", code, there)
+		}
+	}
+}
+
 func TestASessionEndsWithItsConnection(t *testing.T) {
 	h := build(t, plan{})
 	p := h.dial("")

@@ -45,6 +45,7 @@ type store struct {
 	first   map[dedup]millrace.Ack            // acks of events with an id
 	ends    []*Broker                         // that are not closed
 	members map[string]map[string]*membership // by topic and session
+	awaited map[seatIn]chan struct{}          // see Arrival
 }
 
 // follow is one subscription.
@@ -61,7 +62,7 @@ type dedup struct{ topic, principal, id string }
 
 // NewBroker returns a broker without topics, attached.
 func NewBroker() *Broker {
-	s := &store{logs: map[string]*log{}, first: map[dedup]millrace.Ack{}, members: map[string]map[string]*membership{}}
+	s := &store{logs: map[string]*log{}, first: map[dedup]millrace.Ack{}, members: map[string]map[string]*membership{}, awaited: map[seatIn]chan struct{}{}}
 	return s.end()
 }
 

@@ -132,6 +132,10 @@ func (b *Broker) enter(c millrace.MemberChange) millrace.MemberAck {
 		b.members[c.Topic] = map[string]*membership{}
 	}
 	b.members[c.Topic][c.Member.Session] = m
+	if awaited := b.awaited[seatIn{c.Topic, c.Member.Session}]; awaited != nil {
+		close(awaited)
+		delete(b.awaited, seatIn{c.Topic, c.Member.Session})
+	}
 	b.chronicle(c.Topic, millrace.MemberEvent{Kind: millrace.MemberJoined, Member: m.member})
 	if len(b.members[c.Topic]) == 1 && c.Topic != millrace.SessionsTopic {
 		b.chronicle(c.Topic, millrace.MemberEvent{Kind: millrace.TopicOccupied})
@@ -244,6 +248,23 @@ func (b *Broker) Roster(topic string) map[string]millrace.Member {
 		roster[session] = m.member
 	}
 	return roster
+}
+
+// Arrival returns a channel that is closed once a session is a member of a topic.
+func (b *Broker) Arrival(topic, session string) <-chan struct{} {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	seat := seatIn{topic, session}
+	if b.awaited[seat] == nil {
+		b.awaited[seat] = make(chan struct{})
+	}
+	if b.members[topic][session] == nil {
+		return b.awaited[seat]
+	}
+	there := b.awaited[seat]
+	delete(b.awaited, seat)
+	close(there)
+	return there
 }
 
 // Lifecycle returns all that was ever told in a topic's lifecycle log, in order.
