@@ -88,8 +88,8 @@ func (h *house) sees(p *gatewaytest.Peer, topic string) *room {
 	return r
 }
 
-// entering opens a session that joins a topic and wants to be told of the others.
-func entering(topic string) gateway.Opening {
+// joining opens a session that joins a topic and wants to be told of the others.
+func joining(topic string) gateway.Opening {
 	o := open()
 	o.Joins = []gateway.Join{{Subscribe: gateway.Subscribe{Topic: topic, Members: true}, Data: []byte(`{"n":1}`)}}
 	return o
@@ -118,7 +118,7 @@ func TestEveryoneInATopicIsToldOfEveryoneOnAnyWire(t *testing.T) {
 		var peers []*gatewaytest.Peer
 		for i := range 40 {
 			w := []*gateway.Wire{h.wire, h.lead}[i%2]
-			peers = append(peers, h.connect(h.seat(w), entering("room:1")))
+			peers = append(peers, h.connect(h.seat(w), joining("room:1")))
 			if i%10 == 0 {
 				peers = append(peers, h.connect(h.seat(w), watching("room:1")))
 				h.elapse(time.Second)
@@ -145,7 +145,7 @@ func TestEveryoneInATopicIsToldOfEveryoneOnAnyWire(t *testing.T) {
 // Whoever leaves is told nothing more of those who stay.
 func TestWhoNoLongerLooksIsToldNothing(t *testing.T) {
 	wires(t, gateway.Config{}, func(h *house, w *gateway.Wire) {
-		stays, leaves := h.connect(h.seat(w), entering("a")), h.connect(h.seat(w), entering("a"))
+		stays, leaves := h.connect(h.seat(w), joining("a")), h.connect(h.seat(w), joining("a"))
 		h.elapse(time.Second)
 		leaves.Session.Do(h.Context(), 1, gateway.Leave{Topic: "a"})
 		h.elapse(time.Second)
@@ -212,7 +212,7 @@ func TestOfATopicWithThousandsOnlyTheCountsAreTold(t *testing.T) {
 	wires(t, gateway.Config{MaxListedMembers: 1000}, func(h *house, w *gateway.Wire) {
 		other := h.broker.Beside()
 		crowd(h, other, millrace.MemberJoin, "a", 0, 900)
-		early := h.connect(h.seat(w), entering("a"))
+		early := h.connect(h.seat(w), joining("a"))
 		h.elapse(time.Second)
 		if r := h.sees(early, "a"); len(r.members) != 901 {
 			t.Errorf("%d are told", len(r.members))
@@ -221,7 +221,7 @@ func TestOfATopicWithThousandsOnlyTheCountsAreTold(t *testing.T) {
 			crowd(h, other, millrace.MemberJoin, "a", i, i+100)
 			h.elapse(100 * time.Millisecond)
 		}
-		late := h.connect(h.seat(w), entering("a"))
+		late := h.connect(h.seat(w), joining("a"))
 		h.elapse(2 * time.Second)
 		for _, p := range []*gatewaytest.Peer{early, late} {
 			if r := h.sees(p, "a"); !r.last.CountOnly || r.last.Subjects != 8 {
@@ -242,7 +242,7 @@ func TestABrokerThatLosesItsMembersIsNotSeenByWhoLooks(t *testing.T) {
 	wires(t, gateway.Config{}, func(h *house, w *gateway.Wire) {
 		other := h.broker.Beside()
 		crowd(h, other, millrace.MemberJoin, "a", 0, 20)
-		p, looks := h.connect(h.seat(w), entering("a")), h.connect(h.seat(w), watching("a"))
+		p, looks := h.connect(h.seat(w), joining("a")), h.connect(h.seat(w), watching("a"))
 		h.elapse(time.Second)
 		before := h.sees(looks, "a").frames
 		h.broker.Detach()
@@ -354,7 +354,7 @@ func bustle(h *house, r *rand.Rand) {
 		case n < 8:
 			seat := h.seat([]*gateway.Wire{h.wire, h.lead}[r.IntN(2)])
 			seat.Bytes = 400 + r.IntN(3000)
-			o := entering(topic)
+			o := joining(topic)
 			if r.IntN(2) == 0 {
 				o = watching(topic)
 				o.Topics = append(o.Topics, gateway.Subscribe{Topic: "b", Members: true})
