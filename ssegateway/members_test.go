@@ -21,7 +21,7 @@ type room struct {
 	Count int
 }
 
-// Protocol 12.7 and 12.9: a bare EventSource joins by its URL, is told of the members, and stays one over reconnects.
+// Protocol 12.20 and 12.22: a bare EventSource joins by its URL, is told of the members, and stays one over reconnects.
 func TestABareEventSourceIsAMemberAndSeesTheOthers(t *testing.T) {
 	both(t, plan{}, func(t *testing.T, h *house) {
 		q := query("join", "a", "info", `{"n":1}`, "token", "alice")

@@ -80,7 +80,7 @@ func enter(h *house, q string) (r *room, session string) {
 	return &room{peer: p, members: map[string]string{}, asked: map[uint32]json.RawMessage{}}, p.connected().Connected.Session
 }
 
-// Protocol 12: the members of a topic, as a page without any library sees them.
+// Protocol 12.14: the members of a topic, as a page without any library sees them.
 func TestPeersJoinAndSeeEachOther(t *testing.T) {
 	h := build(t, plan{})
 	a, alice := enter(h, query("token", "alice", "join", "room:1", "info", `{"name": "Alice"}`))

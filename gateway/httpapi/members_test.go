@@ -15,7 +15,7 @@ import (
 
 const members = "/v1/topics/chat:1/members"
 
-// Protocol 12.10.
+// Protocol 6.8 and 12.21.
 func TestMembersAreReadInPages(t *testing.T) {
 	h := build(t)
 	h.wants(200, `{"topic":"chat:1","count":0,"subjects":0,"asOf":{"offset":"0","mark":"0"}}`, "GET", members, "")
@@ -64,7 +64,7 @@ func TestMembersAreForWhoMaySeeThem(t *testing.T) {
 	h.wants(503, `"unavailable"`, "GET", members, "")
 }
 
-// Protocol 1.3 and 12.9.
+// Protocol 1.3 and 12.22.
 func TestTheURLSaysWhatToJoinAndWhatToShow(t *testing.T) {
 	now := millrace.Start{Kind: millrace.StartNow}
 	topic := func(name string, members bool) gateway.Subscribe {
