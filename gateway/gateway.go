@@ -20,6 +20,7 @@ import (
 	"crypto/rand"
 	"encoding/json"
 	"fmt"
+	mathrand "math/rand/v2"
 	"slices"
 	"strings"
 	"sync"
@@ -31,6 +32,7 @@ import (
 	"github.com/millrace-dev/millrace/gateway/internal/door"
 	"github.com/millrace-dev/millrace/gateway/internal/enrol"
 	"github.com/millrace-dev/millrace/gateway/internal/replay"
+	"github.com/millrace-dev/millrace/gateway/internal/roster"
 	"github.com/millrace-dev/millrace/gateway/internal/seal"
 	"github.com/millrace-dev/millrace/gateway/internal/source"
 )
@@ -45,10 +47,11 @@ type Gateway struct {
 	started  time.Time
 	loops    []*loop
 	cancel   context.CancelFunc
-	running  sync.WaitGroup // loops, feeder, janitor, gate, drain, enroller
+	running  sync.WaitGroup // loops, feeder, lists, janitor, gate, drain, enroller
 	flushers sync.WaitGroup
 	sources  *source.Sources
 	replays  *replay.Reader[*loop, taker]
+	lists    *roster.Lists
 	gate     *door.Gate
 	drain    *door.Drain
 	bar      *door.Bar
@@ -101,6 +104,10 @@ func New(c Config, up Upstream, wires ...*Wire) (*Gateway, error) {
 		g.enroller.Submit(enrol.Change{MemberChange: leave})
 	})
 	g.warned.Store(-1) // no tick yet
+	g.lists = roster.New(roster.Config{
+		Most: c.MaxListedMembers, Interval: c.MembersInterval, Parallel: c.Replays, Now: g.clock.Load, Chance: mathrand.Float64,
+		Failed: func(topic string, err error) { g.warn("the members can't be followed", topic, err) },
+	}, g.sources, up)
 	g.replays = replay.New(ctx, replay.Config[*loop, taker]{
 		Parallel: c.Replays, Fetch: g.page,
 		Failed: func(topic string, err error) { g.warn("replay failed", topic, err) },
@@ -116,6 +123,7 @@ func New(c Config, up Upstream, wires ...*Wire) (*Gateway, error) {
 		g.running.Go(func() { l.run(ctx) })
 	}
 	g.running.Go(func() { g.feed(ctx) })
+	g.running.Go(func() { g.lists.Run(ctx) })
 	g.running.Go(func() { g.tidy(ctx) })
 	g.running.Go(func() { g.gate.Run(ctx) })
 	g.running.Go(func() { g.drain.Run(ctx) })

@@ -117,4 +117,5 @@ func (s *Session) flushed(err error) {
 	}
 	clear(s.stalled)
 	s.stalled = s.stalled[:0]
+	s.loop.bringBack(s)
 }

@@ -266,6 +266,7 @@ func TestWhoMayComeBackGetsAStreamThatSaysWhen(t *testing.T) {
 		}
 		first.over()
 		refused("topic=a", id, "draining")
+		refused("topic=a", millrace.Cursor{Parts: []millrace.Part{{Topic: "a", Joined: true}}, Pieces: []millrace.Piece{{Topic: "a"}}}.String(), "draining")
 	})
 }
 

@@ -77,7 +77,7 @@ func expectedName(name string) string {
 	return name
 }
 
-// Protocol 12: what members show of themselves can't end the line, and the cursor does not move by it.
+// Protocol 12.20: what members show of themselves can't end the line, and the cursor does not move by it.
 func TestMembersAreABlockWithoutAnID(t *testing.T) {
 	wire := ssegateway.NewWire(0)
 	m := &gateway.MemberChanges{Topic: "a", Reset: true, Count: 1, Joined: []millrace.Member{{

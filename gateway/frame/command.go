@@ -53,8 +53,6 @@ func subscribe(m *millracev1.SubscribeFrame) (gateway.Command, *millrace.Error) 
 		return nil, millrace.AsError(err)
 	}
 	switch {
-	case m.GetMembers() && m.GetCursor() == "" && !millrace.Pattern(m.GetTopic()).IsTopic():
-		return nil, millrace.Errorf(millrace.ReasonBadRequest, "only of a topic, not of a pattern, can the members be told")
 	case m.GetCursor() == "":
 		return gateway.Subscribe{
 			Topic: m.GetTopic(), Start: wire.ParseStart(m.GetStart()), Filter: filter, MaxRate: m.GetMaxRate(), Members: m.GetMembers(),

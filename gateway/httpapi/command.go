@@ -20,7 +20,7 @@ type Elsewhere interface {
 }
 
 // command runs a command in a session, wherever it is, for a peer that can't send on its own connection. What changes the
-// session's topics is answered on that connection, like all news of them; the rest is answered here.
+// session's topics and memberships is answered on that connection, like all news of them; the rest is answered here.
 func (h *Handler) command(w http.ResponseWriter, r *http.Request) {
 	grant, err := h.grant(r)
 	if err != nil {

@@ -34,6 +34,9 @@ type List struct {
 	place int       // in the agenda
 }
 
+// Topic returns the topic's name.
+func (l *List) Topic() string { return l.topic }
+
 // Schedule gives the list a turn, since its source has something new.
 func (l *List) Schedule() {
 	l.lists.mu.Lock()

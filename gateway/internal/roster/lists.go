@@ -15,6 +15,7 @@ package roster
 import (
 	"container/heap"
 	"context"
+	"strings"
 	"sync"
 	"time"
 
@@ -72,8 +73,8 @@ func (ls *Lists) Open(topic string, w Watcher) *List {
 	defer ls.mu.Unlock()
 	l := ls.all[topic]
 	if l == nil {
-		l = &List{lists: ls, topic: topic, place: noPlace}
-		ls.all[topic] = l
+		l = &List{lists: ls, topic: strings.Clone(topic), place: noPlace} // or it would keep what it was cut from in memory
+		ls.all[l.topic] = l
 		ls.schedule(l)
 	}
 	l.mu.Lock()
