@@ -19,7 +19,7 @@ topic $sessions it is all live sessions of all gateways, with their gateway and 
 
   millrace presence room:7
   millrace presence room:7 --watch
-  millrace presence '$sessions' --count
+  millrace presence '$sessions' --count-only
   millrace presence '$sessions' --json | jq -r .subject
 `
 
@@ -39,10 +39,10 @@ func newPresence() job {
 
 func (j *presenceJob) settings() []settings.Setting {
 	return append(j.upstream.settings(), []settings.Setting{
-		{Name: "count", Value: settings.Bool(&j.count), Doc: "show only how many there are", FlagOnly: true},
+		{Name: "count-only", Value: settings.Bool(&j.count), Doc: "show only how many there are", FlagOnly: true},
 		{Name: "json", Value: settings.Bool(&j.lines), Doc: "print each member as one line of JSON", FlagOnly: true},
 		{Name: "watch", Value: settings.Bool(&j.watch), Doc: "go on with who comes, changes and goes", FlagOnly: true},
-		{Name: "timeout", Value: settings.Duration(&j.timeout, time.Millisecond), Doc: "how long to try, without --watch"},
+		{Name: "timeout", Value: settings.Duration(&j.timeout, time.Millisecond), Doc: "how long to try"},
 		{Name: "limit", Value: settings.Int(&j.limit, 1), Doc: "most members that a table has", FlagOnly: true},
 	}...)
 }
@@ -50,7 +50,7 @@ func (j *presenceJob) settings() []settings.Setting {
 func (j *presenceJob) check(t *settings.Table) error {
 	err := j.upstream.check(t)
 	if j.count && j.watch {
-		return errors.New("--count and --watch: want one of them")
+		return errors.New("--count-only and --watch: want one of them")
 	}
 	return err
 }

@@ -28,7 +28,7 @@ func (s *steering) settings(own ...settings.Setting) []settings.Setting {
 	rows := append(s.upstream.settings(), []settings.Setting{
 		{Name: "timeout", Value: settings.Duration(&s.timeout, time.Millisecond), Doc: "how long to try"},
 		{Name: "session", Value: settings.Text(&s.target.Session, "ID"), Doc: "the session that is meant", FlagOnly: true},
-		{Name: "subject", Value: settings.Text(&s.target.Subject, "NAME"), Doc: "or all sessions of this subject", FlagOnly: true},
+		{Name: "subject", Value: settings.Text(&s.target.Subject, "NAME"), Doc: subjectDoc, FlagOnly: true},
 	}...)
 	return append(rows, own...)
 }
@@ -73,8 +73,11 @@ func report(out io.Writer, reached sdk.Reached) error {
 	return nil
 }
 
-const aboutSession = `Makes live sessions subscribe, unsubscribe, join or leave without their asking, and prints how many did. Their grants are not
-looked at: what a backend gives a session it keeps when it comes back with its cursor.
+// subjectDoc says what --subject is, wherever there is one.
+const subjectDoc = "who is meant: whom a token names, or whose sessions a command is for, all of them"
+
+const aboutSession = `Makes live sessions subscribe, unsubscribe, join or leave without their asking, and prints how many did. Their grants are
+not looked at: what a backend gives a session it keeps when it comes back with its cursor.
 
   millrace session subscribe chat:1 --subject alice
   millrace session subscribe 'orders:*' --session Zx3hYb0mQ5qvC0dWzCkq0w --start last=10
@@ -82,13 +85,14 @@ looked at: what a backend gives a session it keeps when it comes back with its c
   millrace session leave room:7 --subject alice
   millrace session unsubscribe chat:1 --subject alice
 
-unsubscribe ends a membership too; leave keeps the subscription. millrace presence lists sessions.
+subscribe takes --start, --filter and --max-rate, and join --data. unsubscribe ends a membership too; leave keeps the
+subscription. millrace presence lists sessions.
 `
 
 // sessionJob is one command to live sessions.
 type sessionJob struct {
 	steering
-	want millrace.Subscription // but its topic
+	wish wish
 	data string
 
 	told func(name string) bool
@@ -97,29 +101,13 @@ type sessionJob struct {
 func newSession() job { return &sessionJob{steering: newSteering()} }
 
 func (j *sessionJob) settings() []settings.Setting {
-	start := func(text string) (err error) {
-		j.want.Start, err = parseStart(text)
-		return err
-	}
-	filter := func(text string) (err error) {
-		j.want.Filter, err = millrace.ParseFilter(text)
-		return err
-	}
-	rate := func(text string) (err error) {
-		j.want.MaxRate, err = parseRate(text)
-		return err
-	}
-	return j.steering.settings(
-		settings.Setting{Name: "start", Value: settings.Func(start, "now|earliest|last=N|since=TIME", ""), Doc: "subscribe: where to begin; without it as the topic's class has it", FlagOnly: true},
-		settings.Setting{Name: "filter", Value: settings.Func(filter, "FILTER", ""), Doc: "subscribe: only the events that it chooses (millrace help subscribe)", FlagOnly: true},
-		settings.Setting{Name: "max-rate", Value: settings.Func(rate, "N", ""), Doc: "subscribe: at most so many events a second of a topic; not for class log", FlagOnly: true},
-		settings.Setting{Name: "data", Value: settings.Text(&j.data, "JSON"), Doc: "join: what the members show of themselves", FlagOnly: true},
-	)
+	return j.steering.settings(append(j.wish.settings(),
+		settings.Setting{Name: "data", Value: settings.Text(&j.data, "JSON"), Doc: "what those who join show of themselves", FlagOnly: true})...)
 }
 
 func (j *sessionJob) check(t *settings.Table) error {
 	j.told = t.Told
-	err := j.steering.check(t)
+	err := errors.Join(j.steering.check(t), j.wish.check())
 	if j.data != "" && !json.Valid([]byte(j.data)) {
 		err = errors.Join(err, errors.New("--data: want JSON"))
 	}
@@ -129,19 +117,23 @@ func (j *sessionJob) check(t *settings.Table) error {
 // actions are what a session can be made to do, with the settings that it takes.
 var actions = map[string]struct {
 	takes []string
-	do    func(ctx context.Context, c *sdk.Client, j *sessionJob) (sdk.Reached, error)
+	do    func(ctx context.Context, c *sdk.Client, j *sessionJob, topic string) (sdk.Reached, error)
 }{
-	"subscribe": {[]string{"start", "filter", "max-rate"}, func(ctx context.Context, c *sdk.Client, j *sessionJob) (sdk.Reached, error) {
-		return c.SubscribeSessions(ctx, j.target, j.want)
+	"subscribe": {[]string{"start", "filter", "max-rate"}, func(ctx context.Context, c *sdk.Client, j *sessionJob, topic string) (sdk.Reached, error) {
+		filter, err := millrace.ParseFilter(j.wish.filter)
+		if err != nil {
+			return sdk.Reached{}, err
+		}
+		return c.SubscribeSessions(ctx, j.target, millrace.Subscription{Topic: topic, Start: j.wish.start, Filter: filter, MaxRate: j.wish.rate})
 	}},
-	"unsubscribe": {nil, func(ctx context.Context, c *sdk.Client, j *sessionJob) (sdk.Reached, error) {
-		return c.UnsubscribeSessions(ctx, j.target, j.want.Topic)
+	"unsubscribe": {nil, func(ctx context.Context, c *sdk.Client, j *sessionJob, topic string) (sdk.Reached, error) {
+		return c.UnsubscribeSessions(ctx, j.target, topic)
 	}},
-	"join": {[]string{"data"}, func(ctx context.Context, c *sdk.Client, j *sessionJob) (sdk.Reached, error) {
-		return c.JoinSessions(ctx, j.target, j.want.Topic, []byte(j.data))
+	"join": {[]string{"data"}, func(ctx context.Context, c *sdk.Client, j *sessionJob, topic string) (sdk.Reached, error) {
+		return c.JoinSessions(ctx, j.target, topic, []byte(j.data))
 	}},
-	"leave": {nil, func(ctx context.Context, c *sdk.Client, j *sessionJob) (sdk.Reached, error) {
-		return c.LeaveSessions(ctx, j.target, j.want.Topic)
+	"leave": {nil, func(ctx context.Context, c *sdk.Client, j *sessionJob, topic string) (sdk.Reached, error) {
+		return c.LeaveSessions(ctx, j.target, topic)
 	}},
 }
 
@@ -155,11 +147,11 @@ func (j *sessionJob) run(ctx context.Context, args []string, std streams) error 
 			return fmt.Errorf("--%s: %s does not take it", name, args[0])
 		}
 	}
-	j.want.Topic = args[1]
-	if err := millrace.Pattern(j.want.Topic).Validate(); err != nil {
+	topic := args[1]
+	if err := millrace.Pattern(topic).Validate(); err != nil {
 		return err
 	}
-	return j.reach(ctx, std, func(ctx context.Context, c *sdk.Client) (sdk.Reached, error) { return action.do(ctx, c, j) })
+	return j.reach(ctx, std, func(ctx context.Context, c *sdk.Client) (sdk.Reached, error) { return action.do(ctx, c, j, topic) })
 }
 
 const aboutDisconnect = `Ends live sessions, tells their peers why, and prints how many there were.

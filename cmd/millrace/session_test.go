@@ -200,7 +200,7 @@ func TestABackendReachesIntoLiveSessionsWhereverTheyAre(t *testing.T) {
 	if e := back.until(""); e.data != `{"n":3}` {
 		t.Errorf("the session got %+v", e)
 	}
-	says(t, "2 members, 1 subject", run("presence", "room", "--count")...)
+	says(t, "2 members, 1 subject", run("presence", "room", "--count-only")...)
 
 	// Those that may not do not.
 	says(t, "2", run("disconnect", "--subject", "alice", "--message", "enough")...)
@@ -217,7 +217,7 @@ func TestABackendReachesIntoLiveSessionsWhereverTheyAre(t *testing.T) {
 	if _, status := follow(t, sse2, token("alice"), back.id); status != http.StatusForbidden {
 		t.Errorf("the one that may not come back is answered %d", status)
 	}
-	says(t, "0 members, 0 subjects", run("presence", "room", "--count")...)
+	says(t, "0 members, 0 subjects", run("presence", "room", "--count-only")...)
 	says(t, "1", run("disconnect", "--session", other.session)...)
 	other.over()
 	if _, status := follow(t, sse1, token("bob"), other.id); status != http.StatusForbidden {

@@ -85,12 +85,21 @@ func Table(w io.Writer, members []millrace.Member, now time.Time) error {
 		}
 		return strings.Compare(a.Session, b.Session)
 	})
-	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.StripEscape)
+	var b bytes.Buffer
+	t := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(t, "SESSION\tSUBJECT\tJOINED\tDATA")
 	for _, m := range members {
 		fmt.Fprintf(t, "%s\t%s\t%s\t%s\n", Printable(m.Session), subject(m), ago(now.Sub(m.Joined)), data(m))
 	}
-	return t.Flush()
+	if err := t.Flush(); err != nil {
+		return err
+	}
+	for line := range bytes.Lines(b.Bytes()) {
+		if _, err := fmt.Fprintln(w, string(bytes.TrimRight(line, " \n"))); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // ChangeText tells for people what became of a member.

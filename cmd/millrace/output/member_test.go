@@ -20,10 +20,10 @@ func TestMembersAreATableWithTheOldestFirst(t *testing.T) {
 		{Session: "cccccccccccccccccccccc", Subject: "carol", Joined: now.Add(-72 * time.Hour)},
 	}
 	want := `SESSION                 SUBJECT       JOINED   DATA
-cccccccccccccccccccccc  carol         3d ago   
+cccccccccccccccccccccc  carol         3d ago
 aaaaaaaaaaaaaaaaaaaaaa  alice         1h ago   {"name":"Ali\u202ece\n"}
-bbbbbbbbbbbbbbbbbbbbbb  bob\u001b[2J  50s ago  
-Zx3hYb0mQ5qvC0dWzCkq0w  -             now      
+bbbbbbbbbbbbbbbbbbbbbb  bob\u001b[2J  50s ago
+Zx3hYb0mQ5qvC0dWzCkq0w  -             now
 `
 	var b strings.Builder
 	if err := output.Table(&b, members, now); err != nil || b.String() != want {
