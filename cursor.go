@@ -14,9 +14,10 @@ const (
 	cursorSeparator = ","
 	sealPrefix      = "s."
 	optionPrefix    = "o."
-	joinedPrefix    = "j."   // a member that is told of the others
-	quietPrefix     = "q."   // a member that is not
-	watchingPrefix  = "m."   // told of the members without being one
+	joinedPrefix    = "j." // a member that is told of the others
+	quietPrefix     = "q." // a member that is not
+	watchingPrefix  = "m." // told of the members without being one
+	permitPrefix    = "p."
 	optionSeparator = "\x00" // no topic, number or filter has it
 )
 
@@ -95,10 +96,11 @@ func unreserved(c byte) bool {
 }
 
 // Cursor is all positions of a session. Its text is what a peer keeps and hands back, at any door: the seal, if there
-// is one, the options, the parts and the pieces, joined by commas. Where two pieces name one topic the later counts, so a
+// is one, the permits, the options, the parts and the pieces, joined by commas. Where two pieces name one topic the later counts, so a
 // peer may also append each piece that it is told.
 type Cursor struct {
-	Seal    string // what only gateways read: "s." and base64url; empty in a cursor made by hand or by a backend
+	Seal    string   // what only gateways read: "s." and base64url; empty in a cursor made by hand or by a backend
+	Permits []string // what only gateways read, of topics that an operator gave the session: "p." and base64url each
 	Options []Option
 	Parts   []Part
 	Pieces  []Piece
@@ -107,6 +109,12 @@ type Cursor struct {
 // String returns the cursor's text.
 func (c Cursor) String() string {
 	b := []byte(c.Seal)
+	for _, p := range c.Permits {
+		if len(b) > 0 {
+			b = append(b, cursorSeparator...)
+		}
+		b = append(b, p...)
+	}
 	for _, o := range c.Options {
 		if len(b) > 0 {
 			b = append(b, cursorSeparator...)
@@ -129,7 +137,7 @@ func (c Cursor) String() string {
 }
 
 // ParseCursor reads a cursor's text. Each topic of the result stands once, in the order of its first appearance. The
-// error is a *Error with ReasonCursorInvalid. The seal is not verified.
+// error is a *Error with ReasonCursorInvalid. Neither seal nor permits are verified.
 func ParseCursor(text string) (Cursor, error) {
 	var c Cursor
 	if len(text) > MaxCursorBytes {
@@ -139,6 +147,13 @@ func ParseCursor(text string) (Cursor, error) {
 	for item := range strings.SplitSeq(text, cursorSeparator) {
 		if strings.HasPrefix(item, sealPrefix) {
 			c.Seal = item
+			continue
+		}
+		if strings.HasPrefix(item, permitPrefix) {
+			if !isPermit(item) {
+				return Cursor{}, Errorf(ReasonCursorInvalid, "the cursor has a permit that can't be read: %.64q", item)
+			}
+			c.Permits = append(c.Permits, item)
 			continue
 		}
 		if strings.HasPrefix(item, optionPrefix) {
@@ -167,6 +182,15 @@ func ParseCursor(text string) (Cursor, error) {
 		c.Pieces = append(c.Pieces, p)
 	}
 	return c, nil
+}
+
+// maxPermitBytes is more than a permit has.
+const maxPermitBytes = 64
+
+func isPermit(item string) bool {
+	text := strings.TrimPrefix(item, permitPrefix)
+	_, err := base64.RawURLEncoding.DecodeString(text)
+	return err == nil && text != "" && len(item) <= maxPermitBytes && !strings.ContainsAny(text, "\r\n")
 }
 
 func parseOption(item string) (Option, error) {

@@ -47,15 +47,21 @@ var houses = map[string]allowed{
 	"broker/brokertest": {ours: []string{root, "broker"}, never: network},
 	"broker/rpc":        {ours: []string{root, "broker", "broker/rpc/internal/*", contract, "proto/wire"}, others: grpcModules},
 
-	"broker/rpc/internal/message": {ours: []string{root, contract, "proto/wire"}, others: grpcModules, never: network},
+	"broker/internal/tail": {ours: []string{root, "broker/internal/ring"}, never: network},
 
-	"gateway":                 {ours: []string{root, "gateway/internal/*"}, never: network},
-	"gateway/internal/turn":   {never: network},
-	"gateway/internal/seal":   {never: network},
-	"gateway/internal/tail":   {ours: []string{root}, never: network},
-	"gateway/internal/replay": {ours: []string{root}, never: network},
-	"gateway/internal/source": {ours: []string{root, "gateway/internal/tail"}, never: network},
-	"gateway/internal/door":   {ours: []string{root, "gateway/internal/turn"}, never: network},
+	"broker/rpc/internal/message": {ours: []string{root, contract, "proto/wire"}, others: grpcModules, never: network},
+	"broker/rpc/internal/intake":  {never: network},
+
+	"gateway":                  {ours: []string{root, "gateway/internal/*"}, never: network},
+	"gateway/internal/turn":    {never: network},
+	"gateway/internal/seal":    {never: network},
+	"gateway/internal/tail":    {ours: []string{root}, never: network},
+	"gateway/internal/replay":  {ours: []string{root}, never: network},
+	"gateway/internal/source":  {ours: []string{root, "gateway/internal/tail"}, never: network},
+	"gateway/internal/roster":  {ours: []string{root, "gateway/internal/source", "gateway/internal/tail"}, never: network},
+	"gateway/internal/door":    {ours: []string{root, "gateway/internal/turn"}, never: network},
+	"gateway/internal/absence": {ours: []string{root}, never: network},
+	"gateway/internal/enrol":   {ours: []string{root}, never: network},
 
 	"gateway/frame":       {ours: []string{root, "gateway", contract, "proto/wire"}, others: []string{"google.golang.org/protobuf"}},
 	"gateway/socket":      {ours: []string{root, "gateway"}, others: []string{"golang.org/x/sys/unix"}},
@@ -65,9 +71,11 @@ var houses = map[string]allowed{
 	"ssegateway":          {ours: []string{root, "gateway", "gateway/frame", "gateway/socket", "gateway/httpapi"}},
 
 	"auth":                  {ours: []string{root}, others: []string{"github.com/golang-jwt/jwt/v5"}},
-	"sdk/go":                {ours: []string{root, contract, "proto/wire"}, others: grpcModules},
+	"sdk/go":                {ours: []string{root, contract, "proto/wire", "sdk/go/internal/*"}, others: grpcModules},
+	"sdk/go/internal/*":     {ours: []string{root}, never: network},
 	"cmd/millrace":          {ours: []string{anything}, others: grpcModules},
 	"cmd/millrace/console":  {},
+	"cmd/millrace/output":   {ours: []string{root}},
 	"cmd/millrace/settings": {others: []string{"go.yaml.in/yaml/v3"}},
 }
 

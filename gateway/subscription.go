@@ -28,6 +28,7 @@ type subscription struct {
 	audience *audience
 	wish     *wish          // nil if it wants every event
 	wildcard *wildcard      // that it is held for; nil if it was asked for itself
+	part     *part          // the session's in the topic beside its events; nil if it has none
 	start    millrace.Start // where it begins; for StartAfter until it is attached
 
 	place    place
@@ -37,12 +38,16 @@ type subscription struct {
 	born     bool // it begins at the topic's birth, since a wildcard met it
 	again    bool // it comes from a cursor
 	named    bool // the session's cursors have its option
-	re       uint32
-	index    int                        // in the audience's slice or the agenda
-	pos      millrace.Position          // unless live
-	count    tail.Count                 // likewise, in class ephemeral
-	lost     uint64                     // Page.Lost of the last page
-	reading  *replay.Seat[*loop, taker] // the read that is on its way, while placeReading
+
+	// permitted is what an operator gave the session, whatever its grant is. The session's cursors then have a permit.
+	permitted permission
+
+	re      uint32
+	index   int                        // in the audience's slice or the agenda
+	pos     millrace.Position          // unless live
+	count   tail.Count                 // likewise, in class ephemeral
+	lost    uint64                     // Page.Lost of the last page
+	reading *replay.Seat[*loop, taker] // the read that is on its way, while placeReading
 }
 
 func (sub *subscription) topic() string { return sub.audience.topic.Name() }
@@ -193,6 +198,15 @@ func (sub *subscription) attach(at millrace.Position) {
 	s.say(sub.re, sub.subscribed())
 	sub.re = 0
 	sub.settle()
+	sub.proceed()
+}
+
+// proceed lets the session's part in the topic go on that waited for the subscription to hold, or for a word that it can't.
+func (sub *subscription) proceed() {
+	if sub.part != nil {
+		sub.part.look()
+		sub.part.next()
+	}
 }
 
 // resumed reports whether the peer may have had events of the topic in a former session.

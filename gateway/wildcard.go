@@ -66,7 +66,8 @@ func (s *Session) holdWildcard(re uint32, c Subscribe) *millrace.Error {
 	if err := c.validate(); err != nil {
 		return millrace.AsError(err)
 	}
-	if !s.grant.AllowsAll(millrace.ActionSubscribe, millrace.Pattern(c.Topic)) {
+	c.permitted = max(c.permitted, s.permittedBy(c))
+	if c.permitted == 0 && !s.grant.AllowsAll(millrace.ActionSubscribe, millrace.Pattern(c.Topic)) {
 		return millrace.Errorf(millrace.ReasonForbidden, "the grant does not allow to subscribe to %s", c.Topic)
 	}
 	if err := s.hasRoom(c); err != nil {
@@ -125,7 +126,7 @@ func (w *wildcard) take(topic string, born bool) bool {
 	if s.find(topic) != nil {
 		return true
 	}
-	c := Subscribe{Topic: topic, Start: w.want.Start, Filter: w.want.Filter, MaxRate: w.want.MaxRate, Pattern: w.name()}
+	c := Subscribe{Topic: topic, Start: w.want.Start, Filter: w.want.Filter, MaxRate: w.want.MaxRate, Pattern: w.name(), permitted: w.want.permitted}
 	if born {
 		c.Start = fromBirth()
 	}
@@ -217,13 +218,13 @@ func (w *wildcard) end(re uint32, err *millrace.Error) {
 func (s *Session) shed(subs []*subscription) {
 	var over []*subscription
 	for _, sub := range slices.Backward(subs) {
-		if !s.ending && len(s.seal)+s.load.begun > maxBeginning && sub.named && sub.wildcard == nil {
+		if !s.ending && s.beginning() > maxBeginning && sub.named && sub.wildcard == nil && s.resign(sub, errBeginning) {
 			s.drop(sub)
 			over = append(over, sub)
 		}
 	}
 	for _, sub := range over {
-		s.say(sub.re, Unsubscribed{Topic: sub.topic(), Err: errOptions})
+		s.say(sub.re, Unsubscribed{Topic: sub.topic(), Err: errBeginning})
 	}
 }
 

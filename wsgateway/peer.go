@@ -121,6 +121,8 @@ func (p *peer) obey(opcode byte, message []byte) {
 func (p *peer) end(err error) {
 	if broken, ok := errors.AsType[*millrace.Error](err); ok {
 		p.session.End(broken)
+	} else if errors.Is(err, errFinished) {
+		p.session.Closed()
 	} else if errors.Is(err, errClosed) {
 		p.session.End(nil)
 	} else {

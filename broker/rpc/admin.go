@@ -86,7 +86,7 @@ func (s *admin) Drain(ctx context.Context, r *millracev1.DrainRequest) (*millrac
 	if err != nil {
 		return nil, err
 	}
-	result, err := l.command(ctx, &millracev1.SessionCommand{
+	result, err := l.Command(ctx, &millracev1.SessionCommand{
 		Authority: &millracev1.SessionCommand_Operator{Operator: callerOf(ctx).grant.Subject},
 		Kind: &millracev1.SessionCommand_Drain{Drain: &millracev1.Goaway{
 			Reason: string(millrace.ReasonDraining), WindowMs: r.GetWindowMs(), EndsInMs: r.GetEndsInMs(),
@@ -155,6 +155,13 @@ func (s *admin) describe(ctx context.Context, state broker.TopicState) (*millrac
 		Head:   wire.Position(state.Head),
 		Events: uint64(state.Events),
 		Bytes:  uint64(state.Bytes),
+	}
+	if !millrace.Reserved(state.Topic) || state.Topic == millrace.SessionsTopic {
+		members, err := s.broker.Members(ctx, state.Topic, millrace.MemberRange{Limit: -1})
+		if err != nil {
+			return nil, err
+		}
+		t.Members = uint64(members.Count)
 	}
 	if state.Events == 0 {
 		return t, nil

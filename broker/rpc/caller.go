@@ -2,6 +2,10 @@ package rpc
 
 import (
 	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/base32"
+	"fmt"
 	"slices"
 	"strings"
 
@@ -9,6 +13,8 @@ import (
 	"google.golang.org/grpc/peer"
 
 	"github.com/millrace-dev/millrace"
+	"github.com/millrace-dev/millrace/broker"
+	millracev1 "github.com/millrace-dev/millrace/proto/millrace/v1"
 )
 
 // Authenticator turns a token into what its bearer may do. An empty token is that of an anonymous caller. The error is a
@@ -97,7 +103,7 @@ func (c *caller) allow(a millrace.Action, what, topic string) *millrace.Error {
 	if err := millrace.ValidateTopic(topic); err != nil {
 		return millrace.AsError(err)
 	}
-	if !c.grant.Allows(a, topic) && !c.oversees(a, topic) {
+	if !c.grant.Allows(a, topic) && !c.sees(a, topic) {
 		return millrace.Errorf(millrace.ReasonForbidden, "the grant does not allow to %s %q", what, topic)
 	}
 	return nil
@@ -112,14 +118,50 @@ func (c *caller) allowAll(a millrace.Action, what, topic string) *millrace.Error
 	if err := pattern.Validate(); err != nil {
 		return millrace.AsError(err)
 	}
-	if !c.grant.AllowsAll(a, pattern) && !c.oversees(a, topic) {
+	if !c.grant.AllowsAll(a, pattern) && !c.sees(a, topic) {
 		return millrace.Errorf(millrace.ReasonForbidden, "the grant does not allow to %s all of %q", what, topic)
 	}
 	return nil
 }
 
-// oversees reports whether the caller may do something on a reserved topic, or on those that a pattern covers, since it is
-// trusted: lifecycle logs tell of everyone. Nobody publishes to them.
-func (c *caller) oversees(a millrace.Action, topic string) bool {
-	return c.trusted && millrace.Reserved(topic) && a&millrace.ActionPublish == 0
+// sees reports whether a caller may read a lifecycle log, or all that a pattern covers, although its grant does not name
+// it: a gateway, which tells its sessions of members, and who may see the members that the log adds up to.
+func (c *caller) sees(a millrace.Action, topic string) bool {
+	if a&^(millrace.ActionSubscribe|millrace.ActionHistory) != 0 {
+		return false
+	}
+	of, ok := strings.CutPrefix(topic, millrace.PresenceTopic(""))
+	switch {
+	case topic == millrace.SessionsTopic:
+		return c.trusted
+	case !ok:
+		return false
+	}
+	return c.trusted || c.grant.AllowsAll(millrace.ActionPresence, millrace.Pattern(of))
+}
+
+// Members are held in the name of a gateway or of a session, which can't be the same.
+const (
+	gatewayHolder = "gateway:"
+	sessionHolder = "session:"
+)
+
+// maxPeerBytes bounds the name of a peer.
+const maxPeerBytes = broker.MaxNameBytes - len(gatewayHolder)
+
+// standing returns the session of a link and in whose name its members are held. Those of a gateway are held in its own
+// name, whatever its session. Who else names itself is the same session over its reconnects, which nobody has who has not
+// both the subject and the name; it is held in a name that no gateway can have.
+func standing(subject string, hello *millracev1.Hello) (session, holder string) {
+	switch peer := hello.GetPeer(); {
+	case peer == "":
+		session = rand.Text()
+	case hello.GetGateway():
+		return rand.Text(), gatewayHolder + peer
+	default:
+		// The length keeps the two apart, wherever one ends.
+		sum := sha256.Sum256(fmt.Appendf(nil, "session %d %s%s", len(subject), subject, peer))
+		session = base32.StdEncoding.EncodeToString(sum[:15])
+	}
+	return session, sessionHolder + session
 }

@@ -30,12 +30,13 @@ type owed struct {
 // are refused as full.
 const maxCommands = 64
 
-// command asks something of the link's peer and waits for the result, as long as ctx and CommandTimeout allow. It gives
-// the command its id. The error is a *millrace.Error: what the peer says why it did not, or full, unavailable, deadline
-// or canceled, with which nothing is known.
-func (l *link) command(ctx context.Context, m *millracev1.SessionCommand) (*millracev1.SessionResult, error) {
-	ctx, cancel := context.WithTimeoutCause(ctx, l.call.server.config.CommandTimeout,
-		millrace.Errorf(millrace.ReasonDeadline, "the gateway did not answer in time"))
+// errSilent is what a gateway is told of that does not answer.
+var errSilent = millrace.Errorf(millrace.ReasonDeadline, "the gateway did not answer in time")
+
+// Command implements Sessions: it asks the link's peer, and waits no longer than CommandTimeout. It gives the command its
+// id.
+func (l *link) Command(ctx context.Context, m *millracev1.SessionCommand) (*millracev1.SessionResult, error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, l.call.server.config.CommandTimeout, errSilent)
 	defer cancel()
 	o, err := l.give(m)
 	if err != nil {
@@ -113,20 +114,14 @@ func (c *commands) settle(m *millracev1.SessionResult) {
 	}
 }
 
-// gateway returns the link of the gateway with a peer id: of several the newest, as the others are on their way out.
-func (s *Server) gateway(peer string) (*link, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	var newest *link
-	for l := range s.links {
-		if hello := l.greeting(); hello.GetGateway() && hello.GetPeer() == peer && (newest == nil || l.call.opened.After(newest.call.opened)) {
-			newest = l
+// gateway returns the sessions of the gateway with a peer id.
+func (s *Server) gateway(peer string) (Sessions, error) {
+	for _, d := range s.doors(nil) {
+		if d.peer == peer {
+			return d, nil
 		}
 	}
-	if newest == nil {
-		return nil, millrace.Errorf(millrace.ReasonNotFound, "no gateway with the peer id %.100q has a link to this broker", peer)
-	}
-	return newest, nil
+	return nil, millrace.Errorf(millrace.ReasonNotFound, "no gateway with the peer id %.100q has a link to this broker", peer)
 }
 
 // greeting returns the link's hello, nil if there was none yet.

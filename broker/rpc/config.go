@@ -17,6 +17,8 @@ type Config struct {
 	Anonymous     *millrace.Grant // what callers without a token may do; default: the Authenticator is asked about the empty token
 	Trusted       []string        // subjects that may speak for others: gateways and operators, "" for callers without one; default: only an anonymous caller that may do everything
 
+	Local map[string]Sessions // gateways in the broker's own process, by their peer ids; default: none
+
 	Broker  string // the broker's id, for people; default a random one
 	Version string // of the software, for people; default "devel"
 	Engine  string // what keeps the logs, for people; default "memory"
@@ -24,15 +26,15 @@ type Config struct {
 	MaxEventBytes   int // largest data of an event that the broker takes, as peers are told; default 1 MiB
 	MaxMessageBytes int // largest request taken; default 4 MiB, or 1 MiB more than MaxEventBytes if that is larger
 	MaxStreams      int // calls at a time on one connection; default 1,000
-	MaxTopics       int // subscriptions of one stream; default 1,000,000
+	MaxTopics       int // subscriptions of one stream, and topics that a bot may join on it; default 1,000,000
 
 	BatchEvents int // events in one message to a subscriber, at most; default 512
 	BatchBytes  int // bytes in such a message, but for what its last event is larger; default 256 KiB
 	PageEvents  int // events on a page of History, at most; default 1,000
 	PageBytes   int // what they may be charged for, give or take an event; default 1 MiB
 
-	WindowEvents int // events that a peer may have on their way on a stream, not yet acked; default 256
-	WindowBytes  int // and what they hold; a single larger request is taken alone; default 4 MiB
+	WindowEvents int // events that a peer may have on their way on a stream, not yet acked, and likewise changes of members; default 256
+	WindowBytes  int // and what each of the two hold; a single larger request is taken alone; default 4 MiB
 
 	StreamAge    time.Duration // when a stream is told to go, give or take a tenth; default 30 min
 	StreamGrace  time.Duration // how long it goes on after that; default 30 s, or StreamAge if that is less
@@ -40,7 +42,7 @@ type Config struct {
 	HelloTimeout time.Duration // how long a link may be open without a hello; default 10 s
 	SlowTimeout  time.Duration // how long a peer may take nothing of what is ready for it; default 2 min
 
-	CommandTimeout time.Duration // how long a gateway may take to answer an operator's command; default 10 s
+	CommandTimeout time.Duration // how long a gateway may take to answer a command to its sessions; default 10 s
 
 	PingInterval time.Duration // pings on a connection that is silent; default 30 s
 	PingTimeout  time.Duration // how long the answer may take before the connection is given up; default 20 s

@@ -46,8 +46,15 @@ func bound(asked, most int) int {
 
 // Presence implements millracev1.BrokerServiceServer.
 func (s *service) Presence(ctx context.Context, m *millracev1.PresenceRequest) (*millracev1.PresenceResponse, error) {
-	if err := callerOf(ctx).allow(millrace.ActionPresence, "see the members of", m.GetTopic()); err != nil {
+	who := callerOf(ctx)
+	if !who.trusted || m.GetTopic() != millrace.SessionsTopic {
+		if err := who.allow(millrace.ActionPresence, "see the members of", m.GetTopic()); err != nil {
+			return nil, err
+		}
+	}
+	page, err := s.broker.Members(ctx, m.GetTopic(), wire.ParsePresenceRequest(m))
+	if err != nil {
 		return nil, err
 	}
-	return nil, millrace.Errorf(millrace.ReasonUnsupported, "this broker keeps no members")
+	return wire.MemberPage(page), nil
 }

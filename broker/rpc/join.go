@@ -1,17 +1,18 @@
 package rpc
 
 import (
-	"crypto/rand"
 	"errors"
 	"io"
 	"math"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"google.golang.org/grpc"
 
 	"github.com/millrace-dev/millrace"
+	"github.com/millrace-dev/millrace/broker/rpc/internal/intake"
 	millracev1 "github.com/millrace-dev/millrace/proto/millrace/v1"
 	"github.com/millrace-dev/millrace/proto/wire"
 )
@@ -23,27 +24,28 @@ const linkVersion = 1
 // message that any peer takes.
 const orderCommands = 256
 
-// Join implements millracev1.BrokerServiceServer. Three goroutines serve a link: the reader takes up commands, the
-// writer owns the subscriptions and sends, and the publisher stores what the reader took in.
+// Join implements millracev1.BrokerServiceServer. Four goroutines serve a link: the reader takes up commands, the writer
+// owns the subscriptions and sends, the publisher stores what the reader took in, and one keeps the memberships.
 func (s *service) Join(stream grpc.BidiStreamingServer[millracev1.JoinRequest, millracev1.JoinResponse]) error {
 	c, err := s.open(stream)
 	if err != nil {
 		return err
 	}
-	session := rand.Text()
 	l := &link{
 		call:    c,
-		session: session,
-		writer:  newWriter(c, session),
-		intake:  newIntake(&s.config),
+		writer:  newWriter(c),
+		intake:  newPostings(&s.config),
 		greeted: make(chan struct{}),
 	}
+	l.writer.answering = 2 // the publisher, and who keeps the memberships
+	l.members = newMembership(l, &s.config)
 	s.mu.Lock()
 	s.links[l] = struct{}{}
 	s.mu.Unlock()
 	s.work.Go(l.read)
 	s.work.Go(l.writer.write)
 	s.work.Go(l.publish)
+	s.work.Go(l.members.run)
 	l.attend()
 	s.mu.Lock()
 	delete(s.links, l)
@@ -55,12 +57,17 @@ func (s *service) Join(stream grpc.BidiStreamingServer[millracev1.JoinRequest, m
 type link struct {
 	// Static.
 	call    *call
-	session string
 	writer  *writer
-	intake  *intake
+	intake  *intake.Intake[posting]
+	members *membership
 	greeted chan struct{} // closed by the reader when the welcome is under way
 
+	// Static from the hello on.
+	session string // the link's own
+	holder  string // in whose name members are held
+
 	commands commands
+	routed   atomic.Int32 // commands of the peer that are under way to other gateways
 
 	mu    sync.Mutex
 	hello *millracev1.Hello // protected by mu; nil until there was one
@@ -90,7 +97,8 @@ func (l *link) attend() {
 // read takes up commands until the peer has no more or the call ends.
 func (l *link) read() {
 	c := l.call
-	defer l.intake.close()
+	defer l.intake.Close()
+	defer l.members.intake.Close()
 	for {
 		r := new(millracev1.JoinRequest)
 		if err := c.stream.RecvMsg(r); errors.Is(err, io.EOF) {
@@ -106,12 +114,13 @@ func (l *link) read() {
 	}
 }
 
-// takeUp takes up the commands of a message. What is for the writer goes there in the order of the message, and so do
-// the events for the publisher; the two do not wait for each other, as a subscription says itself from where it holds.
-// An error ends the link.
+// takeUp takes up the commands of a message. What is for the writer goes there in the order of the message, and so do the
+// events for the publisher and what is said of memberships; the three do not wait for each other, as a subscription says
+// itself from where it holds, and who broadcasts waits for the ack of the join. An error ends the link.
 func (l *link) takeUp(commands []*millracev1.Command) error {
 	var orders []func()
 	var postings []posting
+	var wishes []wish
 	for _, m := range commands {
 		if hello := m.GetHello(); hello != nil || !l.welcomed() {
 			order, err := l.greet(hello)
@@ -121,8 +130,12 @@ func (l *link) takeUp(commands []*millracev1.Command) error {
 			orders = append(orders, order)
 			continue
 		}
-		if publish, ok := m.GetKind().(*millracev1.Command_Publish); ok {
-			postings = append(postings, posting{number: m.GetId(), event: publish.Publish})
+		if p, ok := postingOf(m); ok {
+			postings = append(postings, p)
+			continue
+		}
+		if w, ok := wishOf(m); ok {
+			wishes = append(wishes, w)
 			continue
 		}
 		order, err := l.order(m)
@@ -130,6 +143,9 @@ func (l *link) takeUp(commands []*millracev1.Command) error {
 			return err
 		}
 		orders = append(orders, order)
+		if m.GetRefresh() != nil {
+			wishes = append(wishes, wish{kind: wishRecheck})
+		}
 	}
 	for some := range slices.Chunk(orders, orderCommands) {
 		err := l.writer.orders.askInTurn(func() {
@@ -141,10 +157,15 @@ func (l *link) takeUp(commands []*millracev1.Command) error {
 			return err
 		}
 	}
-	if len(postings) == 0 {
-		return nil
+	if len(postings) > 0 {
+		if err := l.intake.Put(l.call.ctx, postings); err != nil {
+			return err
+		}
 	}
-	return l.intake.put(l.call.ctx, postings)
+	if len(wishes) > 0 {
+		return l.members.intake.Put(l.call.ctx, wishes)
+	}
+	return nil
 }
 
 func (l *link) welcomed() bool { return l.greeting() != nil }
@@ -162,26 +183,35 @@ func (l *link) greet(hello *millracev1.Hello) (func(), error) {
 	if hello.GetGateway() && !l.call.who().trusted {
 		return nil, millrace.Errorf(millrace.ReasonForbidden, "the token is not that of a gateway")
 	}
+	if n := len(hello.GetPeer()); n > maxPeerBytes {
+		return nil, millrace.Errorf(millrace.ReasonBadRequest, "the peer id has %d bytes; at most %d are allowed", n, maxPeerBytes)
+	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.hello != nil {
 		return nil, millrace.Errorf(millrace.ReasonBadRequest, "the link has a second hello")
 	}
 	l.hello = hello
+	l.session, l.holder = standing(l.call.who().grant.Subject, hello)
 	return func() {
 		config := &l.call.server.config
 		w := l.writer
+		w.session = l.session
 		w.limited, w.credit = hello.GetCreditBytes() > 0, clampCredit(hello.GetCreditBytes())
 		w.out.Update(&millracev1.Update{Kind: &millracev1.Update_Welcome{Welcome: &millracev1.Welcome{
 			Version:         linkVersion,
 			Session:         l.session,
 			Broker:          config.Broker,
+			LeaseMs:         wire.Millis(l.call.server.broker.LeaseTerm()),
 			MaxMessageBytes: uint32(config.MaxMessageBytes),
 			MaxEventBytes:   uint32(config.MaxEventBytes),
 		}}})
 		close(l.greeted)
 	}, nil
 }
+
+// speaks reports whether the peer may speak for any session.
+func (l *link) speaks(who *caller) bool { return who.trusted && l.greeting().GetGateway() }
 
 // order returns what the writer is to do about a command.
 func (l *link) order(m *millracev1.Command) (func(), error) {
@@ -208,8 +238,10 @@ func (l *link) order(m *millracev1.Command) (func(), error) {
 	case *millracev1.Command_SessionResult:
 		l.commands.settle(kind.SessionResult)
 		return func() {}, nil
-	case *millracev1.Command_RosterSent, *millracev1.Command_Receipt:
-		return func() {}, nil // there are no members to settle, and nothing waits for receipts
+	case *millracev1.Command_SessionCommand:
+		return l.pass(m.GetId(), kind.SessionCommand), nil
+	case *millracev1.Command_Receipt:
+		return func() {}, nil // nothing waits for receipts
 	default:
 		return func() {
 			w.answer(&millracev1.Reply{Id: m.GetId(), Outcome: &millracev1.Reply_Error{
@@ -245,19 +277,24 @@ func (l *link) publish() {
 	c, w := l.call, l.writer
 	for {
 		select {
-		case <-l.intake.news:
+		case <-l.intake.News():
 		case <-c.ctx.Done():
 			return
 		}
-		batch, more := l.intake.take()
+		batch, more := l.intake.Take()
 		if len(batch) > 0 {
 			who := c.who()
+			for i := range batch {
+				if p := &batch[i]; p.broadcast {
+					p.refusal = l.members.mayBroadcast(who, p.event.GetTopic())
+				}
+			}
 			acks := c.server.store(c.ctx, who, l.session, batch)
 			c.server.reportAcks("Join", who, acks)
 			l.answer(batch, acks)
 		}
 		if !more {
-			w.orders.ask(func() { w.silent = true })
+			w.orders.ask(w.answered)
 			return
 		}
 	}
@@ -275,7 +312,7 @@ func (l *link) answer(batch []posting, acks []millrace.Ack) {
 					w.answer(&millracev1.Reply{Id: p.number, Outcome: &millracev1.Reply_Ack{Ack: wire.Ack(answers[i])}})
 				}
 			}
-			w.afterOut = append(w.afterOut, func() { l.intake.done(some) })
+			w.afterOut = append(w.afterOut, func() { l.intake.Done(some) })
 		})
 		batch, acks = batch[n:], acks[n:]
 	}

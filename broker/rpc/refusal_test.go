@@ -80,22 +80,10 @@ func TestGarbageHarmsOnlyItsSender(t *testing.T) {
 
 func TestWhatIsNotServedIsUnsupported(t *testing.T) {
 	f := serve(t, rpc.Config{})
-	conn := f.dial()
-	_, err := millracev1.NewBrokerServiceClient(conn).Presence(f.ctx, &millracev1.PresenceRequest{Topic: "a"})
-	refused(t, err, millrace.ReasonUnsupported)
-	admin := millracev1.NewAdminServiceClient(conn)
+	admin := millracev1.NewAdminServiceClient(f.dial())
 	for name, call := range map[string]func() error{
 		"ListSessions": func() error { _, err := admin.ListSessions(f.ctx, &millracev1.ListSessionsRequest{}); return err },
-		"Disconnect":   func() error { _, err := admin.Disconnect(f.ctx, &millracev1.DisconnectRequest{}); return err },
 		"Revoke":       func() error { _, err := admin.Revoke(f.ctx, &millracev1.RevokeRequest{}); return err },
-		"SubscribeSession": func() error {
-			_, err := admin.SubscribeSession(f.ctx, &millracev1.SubscribeSessionRequest{})
-			return err
-		},
-		"UnsubscribeSession": func() error {
-			_, err := admin.UnsubscribeSession(f.ctx, &millracev1.UnsubscribeSessionRequest{})
-			return err
-		},
 	} {
 		t.Run(name, func(t *testing.T) { refused(t, call(), millrace.ReasonUnsupported) })
 	}

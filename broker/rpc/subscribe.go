@@ -19,12 +19,13 @@ func (s *service) Subscribe(r *millracev1.SubscribeRequest, stream grpc.ServerSt
 	if err != nil {
 		return err
 	}
-	w := newWriter(c, "")
+	w := newWriter(c)
 	w.expands = true
+	w.answering = 1 // until all are asked for
 	for i, want := range wanted {
 		w.orders.ask(func() { w.subscribe(uint32(i+1), want) })
 	}
-	w.orders.ask(func() { w.silent = true })
+	w.orders.ask(w.answered)
 	s.count(1)
 	defer s.count(-1)
 	s.work.Go(w.write)

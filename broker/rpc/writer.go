@@ -20,30 +20,29 @@ type writer struct {
 	call    *call
 	feed    *broker.Feed
 	orders  *orders
-	session string // the stream's own, from which events may be withheld; empty if it has none
-	expands bool   // subscribes by itself to the topics of patterns, as the peer can't
+	expands bool // subscribes by itself to the topics of patterns, as the peer can't
 
 	subscriptions atomic.Int64 // how many there are, for operators
 
 	// Owned by the writer's goroutine.
-	topics   map[uint32]interest // the subscriptions, by their aliases
-	aliases  map[string]uint32   // of their topics and patterns
-	patterns []uint32            // aliases of those that were asked for, where the stream expands them
-	matched  uint32              // topics of patterns that were subscribed to, which number their aliases
-	held     []millrace.Update   // fetched and not yet in a message
-	limited  bool                // the peer gives credit
-	credit   int64               // bytes of events that may be sent; a single event may overdraw it
-	silent   bool                // the peer says nothing more, and what it published is answered
-	out      message.Composer    // the next message
-	afterOut []func()            // to be called once it is sent
+	topics    map[uint32]interest // the subscriptions, by their aliases
+	aliases   map[string]uint32   // of their topics and patterns
+	patterns  []uint32            // aliases of those that were asked for, where the stream expands them
+	matched   uint32              // topics of patterns that were subscribed to, which number their aliases
+	held      []millrace.Update   // fetched and not yet in a message
+	limited   bool                // the peer gives credit
+	credit    int64               // bytes of events that may be sent; a single event may overdraw it
+	session   string              // the stream's own, from which events may be withheld; empty if it has none
+	answering int                 // how many may still have something to answer, until the peer says nothing more
+	out       message.Composer    // the next message
+	afterOut  []func()            // to be called once it is sent
 }
 
-func newWriter(c *call, session string) *writer {
+func newWriter(c *call) *writer {
 	return &writer{
 		call:    c,
 		feed:    c.server.broker.NewFeed(),
 		orders:  newOrders(c.ctx),
-		session: session,
 		topics:  map[uint32]interest{},
 		aliases: map[string]uint32{},
 		out:     message.NewComposer(&c.server.buffers),
@@ -72,7 +71,7 @@ func (w *writer) write() {
 		}
 		w.settle()
 		switch {
-		case w.silent && len(w.topics) == 0:
+		case w.answering == 0 && len(w.topics) == 0:
 			w.call.end(errDone)
 		case len(w.held) > 0:
 			<-awake.Done() // for credit
@@ -204,6 +203,9 @@ func (w *writer) answer(r *millracev1.Reply) {
 	}
 }
 
+// answered notes that one of those who answer has nothing more to say.
+func (w *writer) answered() { w.answering-- }
+
 // goaway tells the peer to go on elsewhere.
 func (w *writer) goaway() {
 	w.out.Update(&millracev1.Update{Kind: &millracev1.Update_Goaway{Goaway: w.call.farewell()}})
@@ -275,4 +277,12 @@ func (o *orders) close() {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.wake()
+}
+
+// signal puts an item into a channel that holds one, unless there is one.
+func signal(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
 }

@@ -44,6 +44,9 @@ func commands() []command {
 		{name: "subscribe", args: "TOPIC…", short: "print the events of topics and patterns as they come", about: aboutSubscribe, maxArgs: -1, job: newSubscribe},
 		{name: "status", short: "show how a broker is, and which gateways it has", about: aboutStatus, job: newStatus},
 		{name: "drain", args: "PEER", short: "make a gateway send its peers elsewhere", about: aboutDrain, minArgs: 1, maxArgs: 1, job: newDrain},
+		{name: "presence", args: "TOPIC", short: "show who is in a topic", about: aboutPresence, minArgs: 1, maxArgs: 1, job: newPresence},
+		{name: "session", args: "ACTION TOPIC", short: "make live sessions subscribe, join and so on", about: aboutSession, minArgs: 2, maxArgs: 2, job: newSession},
+		{name: "disconnect", short: "end live sessions", about: aboutDisconnect, job: newDisconnect},
 		{name: "token", short: "make a token that names a subject", about: aboutToken, job: newToken},
 	}
 }

@@ -6,11 +6,16 @@ import (
 	"fmt"
 	"time"
 
+	"google.golang.org/protobuf/proto"
+
 	"github.com/millrace-dev/millrace/auth"
 	"github.com/millrace-dev/millrace/broker"
 	"github.com/millrace-dev/millrace/broker/rpc"
 	"github.com/millrace-dev/millrace/cmd/millrace/console"
 	"github.com/millrace-dev/millrace/cmd/millrace/settings"
+	millracev1 "github.com/millrace-dev/millrace/proto/millrace/v1"
+	"github.com/millrace-dev/millrace/proto/wire"
+	sdk "github.com/millrace-dev/millrace/sdk/go"
 )
 
 const aboutDev = `Serves everything from one process, for development: the broker over gRPC, both gateways over HTTP, and a live console
@@ -72,10 +77,43 @@ type inProcess struct {
 	*broker.Broker
 	*broker.Feed
 	*broker.Holder
+	*others
 }
 
-// holder is the name under which dev's members are held.
-const holder = "dev"
+// others is the gateways beside dev's own, which have links to its broker.
+type others struct{ server *rpc.Server }
+
+// Pass implements httpapi.Elsewhere.
+func (o *others) Pass(ctx context.Context, session, seal string, frame []byte) ([]byte, error) {
+	f := &millracev1.ClientFrame{}
+	if err := proto.Unmarshal(frame, f); err != nil {
+		return nil, fmt.Errorf("pass a frame on: %w", err)
+	}
+	result, err := o.server.Route(ctx, &millracev1.SessionCommand{
+		Target:    &millracev1.SessionCommand_Session{Session: session},
+		Authority: &millracev1.SessionCommand_Seal{Seal: seal},
+		Kind:      &millracev1.SessionCommand_Frame{Frame: f},
+	})
+	if err != nil || result.GetFrame() == nil {
+		return nil, err
+	}
+	return proto.Marshal(result.GetFrame())
+}
+
+// own is dev's own gateway as the broker sees it.
+type own sdk.CommandHandler
+
+// Command implements rpc.Sessions.
+func (h own) Command(ctx context.Context, m *millracev1.SessionCommand) (*millracev1.SessionResult, error) {
+	result := sdk.CommandHandler(h).Answer(ctx, m)
+	if err := wire.ParseError(result.GetError()); err != nil {
+		return nil, err
+	}
+	return result, nil
+}
+
+// devPeer is the name of dev's own gateway.
+const devPeer = "dev"
 
 func (j *devJob) run(ctx context.Context, _ []string, std streams) (err error) {
 	log := j.logging.logger(std.err)
@@ -99,24 +137,30 @@ func (j *devJob) run(ctx context.Context, _ []string, std streams) (err error) {
 	defer func() { err = errors.Join(err, stop()) }()
 	feed := b.NewFeed()
 	defer feed.Close()
-	members, err := b.Hold(ctx, holder)
+	members, err := b.Hold(ctx, devPeer)
 	if err != nil {
 		return err
 	}
 	defer members.Close()
 
 	j.websockets.stall, j.streams.stall = j.stall, j.stall
-	f, err := j.edge.open(inProcess{b, feed, members}, v, log, j.websockets.door(), j.streams.door())
+	rest := &others{}
+	f, err := j.edge.open(devPeer, inProcess{b, feed, members, rest}, v, log, j.websockets.door(), j.streams.door())
 	if err != nil {
 		return err
 	}
 	defer f.close()
 	f.mux.Handle("/", page)
 
-	config := rpc.Config{Authenticator: v, Anonymous: everything(), DrainGrace: devDrain, MaxEventBytes: j.storage.maxEventBytes}
-	grpc, err := grpcPart(j.grpcListen.text, b, config, log)
+	obey := func(ctx context.Context, c sdk.Command) (sdk.Outcome, error) { return f.obey(ctx, c, log) }
+	config := rpc.Config{
+		Authenticator: v, Anonymous: everything(), DrainGrace: devDrain, MaxEventBytes: j.storage.maxEventBytes,
+		Local: map[string]rpc.Sessions{devPeer: own(obey)},
+	}
+	grpc, server, err := grpcPart(j.grpcListen.text, b, config, log)
 	if err != nil {
 		return err
 	}
+	rest.server = server // before anybody is served
 	return serve(ctx, "dev", std.out, log, f.part(j.listen.text, localHosts(f.mux), log), grpc)
 }

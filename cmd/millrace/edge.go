@@ -39,7 +39,7 @@ func newEdge() edge {
 		gateway: gateway.Config{
 			MaxSessions: 1_000_000, MaxTopics: 128, MaxFrameBytes: 64 << 10, MaxEventBytes: 64 << 10, MaxOutboxBytes: 1 << 20,
 			TailEvents: 512, TailBytes: 512 << 10, Linger: 10 * time.Second,
-			AdmitRate: 10_000, MaxAdmitWait: 2 * time.Second,
+			AdmitRate: 10_000, MaxAdmitWait: 2 * time.Second, Grace: 5 * time.Second, MaxListedMembers: 1_000, PersonalTopics: true,
 		},
 	}
 }
@@ -73,6 +73,9 @@ func (e *edge) settings() []settings.Setting {
 			"with few peers it takes less"},
 		{Name: "max-session-age", Value: settings.Duration(&g.MaxSessionAge, 0), Doc: "how old a connection may become, give or take a tenth, before its peer is told to come back; " +
 			"0 is without limit"},
+		{Name: "personal-topics", Value: settings.Bool(&g.PersonalTopics), Doc: "subscribe each session that has a subject to user:SUBJECT, without its asking (default true)"},
+		{Name: "grace", Value: settings.Duration(&g.Grace, time.Millisecond), Doc: "how long a session whose connection was lost stays a member, so that who comes back in time has not left; of use up to the broker's --lease"},
+		{Name: "max-listed-members", Value: settings.Int(&g.MaxListedMembers, 1), Doc: "members of a topic up to which they are told one by one; of more only the numbers are told"},
 		{Name: "admit-rate", Value: settings.Int(&g.AdmitRate, 1), Doc: "connections that are opened a second, and a tenth of it at once; others wait, those that resume go first"},
 		{Name: "admit-wait", Value: settings.Duration(&g.MaxAdmitWait, time.Millisecond), Doc: "how long they may wait; who would wait longer is told when to come back"},
 	}...)
@@ -97,19 +100,26 @@ type door struct {
 // front is a running gateway with its HTTP handlers.
 type front struct {
 	gateway *gateway.Gateway
+	api     *httpapi.Handler
 	mux     *http.ServeMux
 	window  time.Duration
 	closers []func()
 }
 
-// open starts a gateway over an upstream, which stays the caller's to close after it.
-func (e *edge) open(up gateway.Upstream, v *auth.Verifier, log *slog.Logger, doors ...door) (*front, error) {
+// upstreamOf is what a gateway needs of a broker and, by it, of the other gateways.
+type upstreamOf interface {
+	gateway.Upstream
+	httpapi.Elsewhere
+}
+
+// open starts a gateway, which operators know by a name, over an upstream, which stays the caller's to close after it.
+func (e *edge) open(peer string, up upstreamOf, v *auth.Verifier, log *slog.Logger, doors ...door) (*front, error) {
 	origins, err := httpapi.NewOrigins(e.origins)
 	if err != nil {
 		return nil, err
 	}
 	c := e.gateway
-	c.SealKey, c.Log = []byte(e.sealKey), log
+	c.SealKey, c.Log, c.Peer = []byte(e.sealKey), log, peer
 	var wires []*gateway.Wire
 	for _, d := range doors {
 		wires = append(wires, d.wires...)
@@ -119,12 +129,13 @@ func (e *edge) open(up gateway.Upstream, v *auth.Verifier, log *slog.Logger, doo
 		return nil, err
 	}
 	f := &front{gateway: g, mux: http.NewServeMux(), window: e.drain}
+	f.api = httpapi.New(httpapi.Config{Origins: origins, Elsewhere: up}, g, v)
 	for _, d := range doors {
 		handler, closed := d.serve(g, origins, v)
 		f.mux.Handle(d.path, handler)
 		f.closers = append(f.closers, closed)
 	}
-	httpapi.New(httpapi.Config{Origins: origins}, g, v).Mount(f.mux)
+	f.api.Mount(f.mux)
 	return f, nil
 }
 
@@ -139,15 +150,49 @@ func (f *front) part(addr string, handler http.Handler, log *slog.Logger) part {
 	return p
 }
 
-// obey does what an operator asks of the gateway through the broker.
-func (f *front) obey(c sdk.Command, log *slog.Logger) (sdk.Outcome, error) {
-	d, ok := c.Ask.(sdk.Drain)
-	if !ok {
-		return sdk.Outcome{}, millrace.Errorf(millrace.ReasonUnsupported, "this gateway does not do that")
+// obey does what is asked of the gateway through the broker.
+func (f *front) obey(ctx context.Context, c sdk.Command, log *slog.Logger) (sdk.Outcome, error) {
+	steer := func(target millrace.Target, c gateway.Command) (sdk.Outcome, error) {
+		n, err := f.gateway.Steer(ctx, target, c)
+		return sdk.Outcome{Sessions: n}, err
 	}
-	n := f.gateway.StartDrain(cmp.Or(d.Window, f.window), d.Within)
-	log.Info("draining", "operator", c.Operator, "sessions", n)
-	return sdk.Outcome{Sessions: n}, nil
+	switch a := c.Ask.(type) {
+	case sdk.Drain:
+		n := f.gateway.StartDrain(cmp.Or(a.Window, f.window), a.Within)
+		log.Info("draining", "operator", c.Operator, "sessions", n)
+		return sdk.Outcome{Sessions: n}, nil
+	case sdk.DisconnectSessions:
+		n, err := f.gateway.Disconnect(ctx, a.Target, a.Err)
+		if n > 0 {
+			log.Info("disconnected", "operator", c.Operator, "target", a.Target.String(), "reason", string(a.Err.Reason), "sessions", n)
+		}
+		return sdk.Outcome{Sessions: n}, err
+	case sdk.SubscribeSessions:
+		w := a.Want
+		return steer(a.Target, gateway.Subscribe{Topic: w.Topic, Start: w.Start, Filter: w.Filter, MaxRate: w.MaxRate})
+	case sdk.UnsubscribeSessions:
+		return steer(a.Target, gateway.Unsubscribe{Topic: a.Topic})
+	case sdk.JoinSessions:
+		return steer(a.Target, gateway.Join{Subscribe: gateway.Subscribe{Topic: a.Topic, Members: true}, Data: a.Data})
+	case sdk.LeaveSessions:
+		return steer(a.Target, gateway.Leave{Topic: a.Topic})
+	case sdk.PassFrame:
+		answer, err := f.api.Pass(ctx, a.Session, a.Seal, a.Subject, a.Frame)
+		if err != nil {
+			return sdk.Outcome{}, err
+		}
+		return sdk.Outcome{Sessions: 1, Frame: answer}, nil
+	}
+	return sdk.Outcome{}, millrace.Errorf(millrace.ReasonUnsupported, "this gateway does not do that")
+}
+
+// linked is a link to a broker as the upstream of a gateway.
+type linked struct{ *sdk.Link }
+
+// Pass implements httpapi.Elsewhere.
+func (l linked) Pass(ctx context.Context, session, seal string, frame []byte) ([]byte, error) {
+	o, err := l.Link.Pass(ctx, sdk.PassFrame{Session: session, Seal: seal, Frame: frame})
+	return o.Frame, err
 }
 
 // close ends what is left of the front. It is for after its part was served.
@@ -220,7 +265,7 @@ func (s *standalone) run(ctx context.Context, std streams, d door) error {
 	obey := func(ctx context.Context, c sdk.Command) (sdk.Outcome, error) {
 		select {
 		case <-opened:
-			return f.obey(c, log)
+			return f.obey(ctx, c, log)
 		case <-ctx.Done():
 			return sdk.Outcome{}, context.Cause(ctx)
 		}
@@ -231,7 +276,7 @@ func (s *standalone) run(ctx context.Context, std streams, d door) error {
 		return err
 	}
 	defer link.Close()
-	if f, err = s.edge.open(link, v, log, d); err != nil {
+	if f, err = s.edge.open(peer, linked{link}, v, log, d); err != nil {
 		return err
 	}
 	defer f.close()

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/millrace-dev/millrace"
+	"github.com/millrace-dev/millrace/cmd/millrace/output"
 	"github.com/millrace-dev/millrace/cmd/millrace/settings"
 	sdk "github.com/millrace-dev/millrace/sdk/go"
 )
@@ -29,14 +30,51 @@ What can't be had is a line of its own, {"gap":…}: the events between two posi
 In class latest older events of a key may be left out, which {"conflated":…} counts before the event that follows.
 `
 
+// wish is how a command wants the topics that it names.
+type wish struct {
+	start  millrace.Start
+	filter string
+	rate   float64
+}
+
+func (w *wish) settings() []settings.Setting {
+	start := func(text string) (err error) {
+		w.start, err = parseStart(text)
+		return err
+	}
+	rate := func(text string) (err error) {
+		w.rate, err = parseRate(text)
+		return err
+	}
+	return []settings.Setting{
+		{
+			Name: "start", Value: settings.Func(start, "now|earliest|last=N|since=TIME", "now or, in class latest, the state"), FlagOnly: true,
+			Doc: "where to begin, but in topics of a cursor; TIME is such as 2006-01-02T15:04:05Z, or 10m for ten minutes ago",
+		},
+		{
+			Name: "filter", Value: settings.Text(&w.filter, "FILTER"), FlagOnly: true,
+			Doc: "only the events that it chooses by name, key, content_type, subject or header.NAME, with ==, !=, ^= (begins with), <, <=, >, >= and in, joined by &&, || and !",
+		},
+		{
+			Name: "max-rate", Value: settings.Func(rate, "N", ""), FlagOnly: true,
+			Doc: "at most so many events a second of a topic, newer ones in place of older ones, from 0.001 to 1000; not for class log, which owes every event",
+		},
+	}
+}
+
+func (w *wish) check() error {
+	if _, err := millrace.ParseFilter(w.filter); err != nil {
+		return fmt.Errorf("--filter: %w", err)
+	}
+	return nil
+}
+
 // subscribeJob prints events.
 type subscribeJob struct {
 	upstream upstream
-	start    millrace.Start
+	wish     wish
 	cursor   string
-	filter   string
 	filtered bool // there is a filter, if only an empty one
-	rate     float64
 	rated    bool
 	count    int
 }
@@ -44,68 +82,53 @@ type subscribeJob struct {
 func newSubscribe() job { return &subscribeJob{upstream: newUpstream()} }
 
 func (j *subscribeJob) settings() []settings.Setting {
-	return append(j.upstream.settings(), []settings.Setting{
-		{
-			Name: "start", Value: settings.Func(j.parseStart, "now|earliest|last=N|since=TIME", "now or, in class latest, the state"), FlagOnly: true,
-			Doc: "where to begin in topics that the cursor does not have; TIME is such as 2006-01-02T15:04:05Z, or 10m for ten minutes ago",
-		},
-		{Name: "cursor", Value: settings.Text(&j.cursor, "CURSOR"), Doc: "resume behind it, in all of its topics", FlagOnly: true},
-		{
-			Name: "filter", Value: settings.Text(&j.filter, "FILTER"), FlagOnly: true,
-			Doc: "print only the events that it chooses by name, key, content_type, subject or header.NAME, with ==, !=, ^= (begins with), <, <=, >, >= and in, joined by &&, || and !",
-		},
-		{
-			Name: "max-rate", Value: settings.Func(j.parseRate, "N", ""), FlagOnly: true,
-			Doc: "at most so many events a second of a topic, newer ones in place of older ones, from 0.001 to 1000; not for class log, which owes every event",
-		},
-		{Name: "count", Value: settings.Int(&j.count, 0), Doc: "end after so many events; 0 is never", FlagOnly: true},
-	}...)
+	rows := append(j.upstream.settings(), j.wish.settings()...)
+	return append(rows,
+		settings.Setting{Name: "cursor", Value: settings.Text(&j.cursor, "CURSOR"), Doc: "resume behind it, in all of its topics", FlagOnly: true},
+		settings.Setting{Name: "count", Value: settings.Int(&j.count, 0), Doc: "end after so many events; 0 is never", FlagOnly: true},
+	)
 }
 
-func (j *subscribeJob) parseStart(text string) error {
+// parseStart reads where a subscription begins.
+func parseStart(text string) (millrace.Start, error) {
 	wanted := errors.New("now, earliest, last=N or since=TIME")
 	kind, value, _ := strings.Cut(text, "=")
 	switch {
 	case text == "now":
-		j.start = millrace.Start{Kind: millrace.StartNow}
+		return millrace.Start{Kind: millrace.StartNow}, nil
 	case text == "earliest":
-		j.start = millrace.Start{Kind: millrace.StartEarliest}
+		return millrace.Start{Kind: millrace.StartEarliest}, nil
 	case kind == "last":
 		n, err := strconv.ParseUint(value, 10, 31)
 		if err != nil {
-			return wanted
+			return millrace.Start{}, wanted
 		}
-		j.start = millrace.Start{Kind: millrace.StartLast, Count: int(n)}
+		return millrace.Start{Kind: millrace.StartLast, Count: int(n)}, nil
 	case kind == "since":
 		since, err := time.Parse(time.RFC3339, value)
 		if ago, agoErr := time.ParseDuration(value); agoErr == nil {
 			since, err = time.Now().Add(-ago), nil
 		}
 		if err != nil {
-			return wanted
+			return millrace.Start{}, wanted
 		}
-		j.start = millrace.Start{Kind: millrace.StartSince, Since: since}
-	default:
-		return wanted
+		return millrace.Start{Kind: millrace.StartSince, Since: since}, nil
 	}
-	return nil
+	return millrace.Start{}, wanted
 }
 
-func (j *subscribeJob) parseRate(text string) error {
+// parseRate reads how many events a second are wanted.
+func parseRate(text string) (float64, error) {
 	rate, err := strconv.ParseFloat(text, 64)
 	if err != nil || millrace.ValidateMaxRate(rate) != nil {
-		return errors.New("a number from 0.001 to 1000, or 0 for no limit")
+		return 0, errors.New("a number from 0.001 to 1000, or 0 for no limit")
 	}
-	j.rate = rate
-	return nil
+	return rate, nil
 }
 
 func (j *subscribeJob) check(t *settings.Table) error {
-	faults := []error{j.upstream.check(t)}
+	faults := []error{j.upstream.check(t), j.wish.check()}
 	j.filtered, j.rated = t.Told("filter"), t.Told("max-rate")
-	if _, err := millrace.ParseFilter(j.filter); err != nil {
-		faults = append(faults, fmt.Errorf("--filter: %w", err))
-	}
 	if _, err := heldBy(j.cursor); err != nil {
 		faults = append(faults, fmt.Errorf("--cursor: %w", err))
 	}
@@ -123,13 +146,13 @@ func (j *subscribeJob) run(ctx context.Context, args []string, std streams) erro
 	defer client.Close()
 	request := []sdk.SubscribeOption{sdk.Resume(j.cursor)}
 	if topics := j.fresh(args); len(topics) > 0 {
-		request = append(request, sdk.TopicsFrom(j.start, topics...))
+		request = append(request, sdk.TopicsFrom(j.wish.start, topics...))
 	}
 	if j.filtered {
-		request = append(request, sdk.WithFilter(j.filter))
+		request = append(request, sdk.WithFilter(j.wish.filter))
 	}
 	if j.rated {
-		request = append(request, sdk.MaxRate(j.rate))
+		request = append(request, sdk.MaxRate(j.wish.rate))
 	}
 	sub, err := client.Subscribe(ctx, request...)
 	if err != nil {
@@ -180,7 +203,7 @@ func (j *subscribeJob) print(ctx context.Context, sub *sdk.Subscription, out io.
 	for e, err := range sub.All(ctx) {
 		var line any
 		if gap, ok := errors.AsType[*sdk.GapError](err); ok {
-			line = gapLine{Gap: wireGap(&gap.Gap), Cursor: sub.Cursor()}
+			line = output.Gap(&gap.Gap, sub.Cursor())
 		} else if err != nil {
 			if ctx.Err() != nil {
 				return nil // the user ended it
@@ -188,13 +211,13 @@ func (j *subscribeJob) print(ctx context.Context, sub *sdk.Subscription, out io.
 			return err
 		} else {
 			if n := sub.Conflated(e.Topic); n > conflated[e.Topic] {
-				if err := lines.Encode(conflatedLine{Conflated: conflation{Topic: e.Topic, Count: n - conflated[e.Topic]}}); err != nil {
+				if err := lines.Encode(output.Conflated(e.Topic, n-conflated[e.Topic])); err != nil {
 					return fmt.Errorf("print conflation: %w", err)
 				}
 				conflated[e.Topic] = n
 			}
 			printed++
-			line = lineOf(e, sub.Cursor())
+			line = output.Event(e, sub.Cursor())
 		}
 		if err := lines.Encode(line); err != nil {
 			return fmt.Errorf("print event: %w", err)

@@ -28,7 +28,7 @@ func newToken() job { return &tokenJob{ttl: time.Hour} }
 
 func (j *tokenJob) settings() []settings.Setting {
 	return append(j.key.settings(),
-		settings.Setting{Name: "subject", Value: settings.Text(&j.subject, "NAME"), Doc: "who the token is for", FlagOnly: true},
+		settings.Setting{Name: "subject", Value: settings.Text(&j.subject, "NAME"), Doc: subjectDoc, FlagOnly: true},
 		settings.Setting{Name: "ttl", Value: settings.Duration(&j.ttl, time.Second), Doc: "how long the token holds", FlagOnly: true},
 	)
 }

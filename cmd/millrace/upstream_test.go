@@ -7,12 +7,14 @@ import (
 	"net"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/millrace-dev/millrace"
 	"github.com/millrace-dev/millrace/broker"
 	"github.com/millrace-dev/millrace/broker/brokertest"
 	"github.com/millrace-dev/millrace/broker/memlog"
 	"github.com/millrace-dev/millrace/broker/rpc"
+	"github.com/millrace-dev/millrace/gateway"
 	"github.com/millrace-dev/millrace/gateway/gatewaytest"
 	sdk "github.com/millrace-dev/millrace/sdk/go"
 )
@@ -21,6 +23,9 @@ import (
 // held to the same promises.
 
 const keeps = 200
+
+// term is how long a lease lasts: as long as a busy machine may take to renew it.
+const term = 2 * time.Second
 
 // backing is a broker whose log can be lost.
 type backing struct {
@@ -42,7 +47,7 @@ func newBacking(t *testing.T) backing {
 		return l
 	}
 	log := brokertest.NewForgetful(open)
-	b, err := broker.New(broker.Config{}, log, memlog.NewRoster(log))
+	b, err := broker.New(broker.Config{LeaseTerm: term}, log, memlog.NewRoster(log))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -81,23 +86,32 @@ func (b backing) harness(t *testing.T) gatewaytest.UpstreamHarness {
 	}
 }
 
-func TestTheBrokerItselfIsAnUpstream(t *testing.T) {
-	gatewaytest.TestUpstream(t, func(t *testing.T) gatewaytest.UpstreamHarness {
-		b := newBacking(t)
-		feed := b.NewFeed()
-		t.Cleanup(feed.Close)
-		members, err := b.Hold(t.Context(), "gateway")
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(members.Close)
-		h := b.harness(t)
-		h.Upstream = struct {
+// upstream is the broker as a gateway in its process has it.
+func (b backing) upstream(t *testing.T, name string) (_ gateway.Upstream, end func()) {
+	t.Helper()
+	feed := b.NewFeed()
+	t.Cleanup(feed.Close)
+	members, err := b.Hold(t.Context(), name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(members.Close)
+	return struct {
 			*broker.Broker
 			*broker.Feed
 			*broker.Holder
-		}{b.Broker, feed, members}
-		h.Close = feed.Close
+		}{b.Broker, feed, members}, func() {
+			feed.Close()
+			members.Close()
+		}
+}
+
+func TestTheBrokerItselfIsAnUpstream(t *testing.T) {
+	gatewaytest.TestUpstream(t, func(t *testing.T) gatewaytest.UpstreamHarness {
+		b := newBacking(t)
+		h := b.harness(t)
+		h.Upstream, h.Close = b.upstream(t, "first")
+		h.Second = func() (gateway.Upstream, func()) { return b.upstream(t, "second") }
 		return h
 	})
 }
@@ -112,18 +126,9 @@ func TestTheLinkOfTheSDKIsAnUpstream(t *testing.T) {
 		addr := l.Addr().String()
 		down := serve(t, b, l)
 		t.Cleanup(func() { down() })
-		client, err := sdk.Dial(addr, sdk.WithInsecurePlaintext(), sdk.WithLogger(slog.New(slog.DiscardHandler)))
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(client.Close)
-		link, err := client.Link(sdk.AsGateway())
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(link.Close)
 		h := b.harness(t)
-		h.Upstream, h.Close = link, link.Close
+		h.Upstream, h.Close = link(t, addr)
+		h.Second = func() (gateway.Upstream, func()) { return link(t, addr) }
 		h.Sever = func() (heal func()) {
 			down()
 			return func() {
@@ -137,6 +142,22 @@ func TestTheLinkOfTheSDKIsAnUpstream(t *testing.T) {
 		}
 		return h
 	})
+}
+
+// link is the SDK's link to a broker.
+func link(t *testing.T, addr string) (_ gateway.Upstream, end func()) {
+	t.Helper()
+	client, err := sdk.Dial(addr, sdk.WithInsecurePlaintext(), sdk.WithLogger(slog.New(slog.DiscardHandler)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(client.Close)
+	link, err := client.Link(sdk.AsGateway())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(link.Close)
+	return link, link.Close
 }
 
 // serve serves a broker over gRPC until down is called.

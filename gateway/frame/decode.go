@@ -18,6 +18,16 @@ import (
 // DecodeJSON reads a peer's frame in JSON. The id is that of the frame if it could be read, also with an error. Members
 // that this version does not know are passed over, but not a command that it does not know. Nothing of b is kept.
 func DecodeJSON(b []byte) (id uint32, c gateway.Command, err *millrace.Error) {
+	id, m, err := readJSON(b)
+	if err != nil {
+		return id, nil, err
+	}
+	c, err = command(m)
+	return id, c, err
+}
+
+// readJSON reads a peer's frame.
+func readJSON(b []byte) (id uint32, m *millracev1.ClientFrame, err *millrace.Error) {
 	// The JSON reader of Go puts U+FFFD in place of what is not UTF-8, but not in data, which goes to others verbatim.
 	if !utf8.Valid(b) {
 		return 0, nil, millrace.Errorf(millrace.ReasonBadRequest, "the frame is not UTF-8")
@@ -47,12 +57,11 @@ func DecodeJSON(b []byte) (id uint32, c gateway.Command, err *millrace.Error) {
 		return id, nil, err
 	}
 	members[kind] = body
-	var m millracev1.ClientFrame
-	if err := unmarshalJSON(members, &m); err != nil {
+	m = &millracev1.ClientFrame{}
+	if err := unmarshalJSON(members, m); err != nil {
 		return id, nil, millrace.Errorf(millrace.ReasonBadRequest, "the frame %s can't be read: %s", kind, syntax(err))
 	}
-	c, err = command(&m)
-	return id, c, err
+	return id, m, nil
 }
 
 // DecodeProtobuf reads a peer's frame in protobuf, as DecodeJSON does.

@@ -29,6 +29,10 @@ type UpstreamHarness struct {
 	// Sever cuts the upstream off from its broker until heal is called. Nil if nothing can come between them.
 	Sever func() (heal func())
 
+	// Second opens another upstream of the same broker, which close closes. Members of either leave soon after it was closed: a
+	// lease lasts for a few seconds. Nil if the upstream keeps no members.
+	Second func() (_ gateway.Upstream, close func())
+
 	// Close closes the upstream.
 	Close func()
 }
@@ -43,6 +47,14 @@ func TestUpstream(t *testing.T, open func(t *testing.T) UpstreamHarness) {
 		t.Run(promise.name, func(t *testing.T) {
 			promise.hold(watch(t, open(t)))
 		})
+	}
+	if open(t).Second != nil {
+		for _, promise := range memberPromises {
+			t.Run(promise.name, func(t *testing.T) { promise.hold(watch(t, open(t))) })
+		}
+		if open(t).Sever != nil {
+			t.Run("members that do not leave in an outage are there after it", func(t *testing.T) { watch(t, open(t)).memberOutage() })
+		}
 	}
 	if open(t).Sever != nil {
 		t.Run("an outage loses nothing, and is told", func(t *testing.T) { watch(t, open(t)).outage() })

@@ -37,6 +37,7 @@ type house struct {
 	*testing.T
 	broker  *gatewaytest.Broker
 	gateway *gateway.Gateway
+	wire    *gateway.Wire // of the tests that open sessions
 	server  *httptest.Server
 }
 

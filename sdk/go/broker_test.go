@@ -44,7 +44,12 @@ func newLog(tb testing.TB, rules ...broker.Rule) broker.Log {
 
 func startBroker(tb testing.TB, target string, l broker.Log, config rpc.Config) *realBroker {
 	tb.Helper()
-	b, err := broker.New(broker.Config{}, l, memlog.NewRoster(l))
+	return startBrokerWith(tb, target, l, config, broker.Config{})
+}
+
+func startBrokerWith(tb testing.TB, target string, l broker.Log, config rpc.Config, behind broker.Config) *realBroker {
+	tb.Helper()
+	b, err := broker.New(behind, l, memlog.NewRoster(l))
 	if err != nil {
 		tb.Fatal(err)
 	}

@@ -1,8 +1,9 @@
 // Package sdk is how a backend, a bot or a gateway speaks to a Millrace broker over gRPC.
 //
-// A [Client] publishes, subscribes and reads history. A [Publisher] is a stream of publishes for those who have many. A
-// [Subscription] is the events of topics and patterns, in order, with every hole told as a gap. A [Link] is subscriptions
-// that come and go, as a gateway has them.
+// A [Client] publishes, subscribes, and reads history and members. A [Publisher] is a stream of publishes for those who have
+// many. A [Subscription] is the events of topics and patterns, in order, with every hole told as a gap, and a [MemberWatch]
+// the list of a topic's members, which stays true. A [Link] is subscriptions and memberships that come and go, as a gateway
+// or a bot has them.
 //
 // Everything comes back by itself: whatever is cut off is opened anew after a wait (see [Backoff]), with the positions
 // that it had reached. What a server sends is checked by position before it is passed on. An event that does not follow
@@ -30,6 +31,7 @@ import (
 	"github.com/millrace-dev/millrace"
 	millracev1 "github.com/millrace-dev/millrace/proto/millrace/v1"
 	"github.com/millrace-dev/millrace/proto/wire"
+	"github.com/millrace-dev/millrace/sdk/go/internal/drive"
 )
 
 const (
@@ -128,13 +130,19 @@ func (c *Client) enlist(run func()) error {
 	return nil
 }
 
-// try gives one try of a call the context to make it with, which has a fresh token, and the stub. Done must be called at
+// stubs are a broker's services over one connection.
+type stubs struct {
+	millracev1.BrokerServiceClient
+	millracev1.AdminServiceClient
+}
+
+// try gives one try of a call the context to make it with, which has a fresh token, and the stubs. Done must be called at
 // its end.
-func (c *Client) try(ctx context.Context) (_ context.Context, _ millracev1.BrokerServiceClient, done func(), _ error) {
+func (c *Client) try(ctx context.Context) (_ context.Context, _ stubs, done func(), _ error) {
 	if c.config.token != nil {
 		token, err := c.config.token(ctx)
 		if err != nil {
-			return nil, nil, nil, tokenError(err)
+			return nil, stubs{}, nil, tokenError(err)
 		}
 		if token != "" {
 			ctx = metadata.AppendToOutgoingContext(ctx, "authorization", "Bearer "+token)
@@ -142,9 +150,9 @@ func (c *Client) try(ctx context.Context) (_ context.Context, _ millracev1.Broke
 	}
 	conn, err := c.acquire()
 	if err != nil {
-		return nil, nil, nil, err
+		return nil, stubs{}, nil, err
 	}
-	return ctx, millracev1.NewBrokerServiceClient(conn.channel), func() { c.release(conn) }, nil
+	return ctx, stubs{millracev1.NewBrokerServiceClient(conn.channel), millracev1.NewAdminServiceClient(conn.channel)}, func() { c.release(conn) }, nil
 }
 
 // acquire returns the connection for one use. A channel that could not connect is replaced by a new one, which tries at
@@ -199,7 +207,7 @@ func (c *Client) retire(conn *connection) {
 func (c *connection) failed() bool { return c.channel.GetState() == connectivity.TransientFailure }
 
 // once makes a call once. The error is a *millrace.Error.
-func (c *Client) once(ctx context.Context, call func(context.Context, millracev1.BrokerServiceClient) error) error {
+func (c *Client) once(ctx context.Context, call func(context.Context, stubs) error) error {
 	ctx, stop := c.bind(ctx)
 	defer stop()
 	err := c.unary(ctx, call)
@@ -212,7 +220,7 @@ func (c *Client) once(ctx context.Context, call func(context.Context, millracev1
 	return streamError(err)
 }
 
-func (c *Client) unary(ctx context.Context, call func(context.Context, millracev1.BrokerServiceClient) error) error {
+func (c *Client) unary(ctx context.Context, call func(context.Context, stubs) error) error {
 	ctx, broker, done, err := c.try(ctx)
 	if err != nil {
 		return err
@@ -223,10 +231,10 @@ func (c *Client) unary(ctx context.Context, call func(context.Context, millracev
 
 // retry makes a call until it does not fail as unavailable, ctx ends or the backoff's tries are used up. The error is a
 // *millrace.Error.
-func (c *Client) retry(ctx context.Context, call func(context.Context, millracev1.BrokerServiceClient) error) error {
+func (c *Client) retry(ctx context.Context, call func(context.Context, stubs) error) error {
 	ctx, stop := c.bind(ctx)
 	defer stop()
-	for m := (machine{policy: c.config.backoff.withDefaults(), state: StateConnecting}); ; {
+	for m := (drive.Machine{Policy: drive.WithDefaults(c.config.backoff), State: StateConnecting}); ; {
 		err := c.unary(ctx, call)
 		if err == nil {
 			return nil
@@ -238,12 +246,12 @@ func (c *Client) retry(ctx context.Context, call func(context.Context, millracev
 		if !worthRetrying(failure) {
 			return failure
 		}
-		var act action
-		m, act = m.step(input{kind: inputLost, err: failure}, time.Now(), chance())
-		if act.kind == actionStop {
+		var act drive.Action
+		m, act = m.Step(drive.Input{Kind: drive.Lost, Err: failure}, time.Now(), chance())
+		if act.Kind == drive.Stop {
 			return failure
 		}
-		if !waitUntil(ctx, act.at) {
+		if !drive.WaitUntil(ctx, act.At) {
 			return endOf(ctx).WithCause(failure)
 		}
 	}
@@ -281,7 +289,7 @@ func (c *Client) History(ctx context.Context, topic string, r millrace.Range) (m
 func (c *Client) history(ctx context.Context, topic string, r millrace.Range, by caller) (millrace.Page, error) {
 	request := wire.HistoryRequest(topic, r)
 	var page millrace.Page
-	err := by(ctx, func(ctx context.Context, broker millracev1.BrokerServiceClient) error {
+	err := by(ctx, func(ctx context.Context, broker stubs) error {
 		response, err := broker.History(ctx, request)
 		if err != nil {
 			return err

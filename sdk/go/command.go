@@ -4,6 +4,8 @@ import (
 	"context"
 	"time"
 
+	"google.golang.org/protobuf/proto"
+
 	"github.com/millrace-dev/millrace"
 	millracev1 "github.com/millrace-dev/millrace/proto/millrace/v1"
 	"github.com/millrace-dev/millrace/proto/wire"
@@ -11,61 +13,205 @@ import (
 
 // Command is what is asked, through the broker, of the sessions that a link holds.
 type Command struct {
-	Operator string // who asks: the subject of an operator whose token the broker checked, "" for one without a token
-	Ask      Ask
+	// Operator is who asks: the subject of an operator whose token the broker checked, "" for one without a token. A
+	// PassFrame is not of an operator.
+	Operator string
+
+	Ask Ask
 }
 
-// Ask is one kind of command: so far a Drain.
+// Ask is one kind of command: one of the types below.
 type Ask interface{ ask() }
 
-// Drain asks to send all sessions elsewhere, evenly over the window, and to take no new ones.
-type Drain struct {
-	Window time.Duration // 0: as the link's owner has it
-	Within time.Duration // cut off who is left then; 0: as the link's owner has it
-}
+// The kinds of command. Those to a target are done for all of its sessions that there are; ReasonNotFound says that there
+// was none.
+type (
+	// Drain asks to send all sessions elsewhere, evenly over the window, and to take no new ones.
+	Drain struct {
+		Window time.Duration // 0: as the link's owner has it
+		Within time.Duration // cut off who is left then; 0: as the link's owner has it
+	}
 
-func (Drain) ask() {}
+	// SubscribeSessions asks to subscribe sessions, whatever their grants are.
+	SubscribeSessions struct {
+		Target millrace.Target
+		Want   millrace.Subscription
+	}
+
+	// UnsubscribeSessions asks to end a subscription of sessions.
+	UnsubscribeSessions struct {
+		Target millrace.Target
+		Topic  string // or a pattern
+	}
+
+	// JoinSessions asks to make sessions members of a topic, whatever their grants are, and to subscribe them to it.
+	JoinSessions struct {
+		Target millrace.Target
+		Topic  string
+		Data   []byte // what the members show of themselves: a JSON text, or empty
+	}
+
+	// LeaveSessions asks to end a membership of sessions. Their subscriptions stay.
+	LeaveSessions struct {
+		Target millrace.Target
+		Topic  string
+	}
+
+	// DisconnectSessions asks to end sessions and to tell their peers why.
+	DisconnectSessions struct {
+		Target millrace.Target
+		Err    *millrace.Error
+	}
+
+	// PassFrame asks to do what the peer of a session asks, which came in at another gateway. It is answered by
+	// Outcome.Frame. The link's owner must check the authority, and say ReasonNotFound where it does not hold, as if there was
+	// no such session.
+	PassFrame struct {
+		Session string
+		Seal    string // the session's seal: the authority, or else
+		Subject string // the subject of a token that the other gateway has verified
+		Frame   []byte // a ClientFrame in protobuf
+	}
+)
+
+func (Drain) ask()               {}
+func (SubscribeSessions) ask()   {}
+func (UnsubscribeSessions) ask() {}
+func (JoinSessions) ask()        {}
+func (LeaveSessions) ask()       {}
+func (DisconnectSessions) ask()  {}
+func (PassFrame) ask()           {}
 
 // Outcome is what came of a command.
 type Outcome struct {
-	Sessions int // that it reached
+	Sessions int    // that it reached
+	Frame    []byte // how a PassFrame was answered: a ServerFrame in protobuf, empty if the session's own connection is told
 }
 
 // CommandHandler does what a command asks. An error tells who asked why it was not done; what is no *millrace.Error is
-// told as a fault. It is called for one command after the other of a stream, may wait, and must return when ctx ends,
-// which is when nobody can be answered any more.
+// told as a fault. It may be called for several commands of a stream at a time, may wait, and must return when ctx ends,
+// which is when nobody waits for the answer any more.
 type CommandHandler func(ctx context.Context, c Command) (Outcome, error)
 
 // HandleCommands hands commands to h. Without it, and if they are of a kind that this version does not know, they are
 // answered as unsupported. It is for a link that is opened AsGateway and names its peer.
 func HandleCommands(h CommandHandler) LinkOption { return func(l *Link) { l.handler = h } }
 
+// Answer does what a message of a broker asks, and returns the message that answers it. It is for a gateway in the broker's
+// own process; a link does it by itself.
+func (h CommandHandler) Answer(ctx context.Context, m *millracev1.SessionCommand) *millracev1.SessionResult {
+	c, refusal := readCommand(m)
+	if refusal != nil {
+		return &millracev1.SessionResult{Id: m.GetId(), Error: wire.Error(refusal)}
+	}
+	return h.answer(ctx, m.GetId(), c)
+}
+
+func (h CommandHandler) answer(ctx context.Context, id uint64, c Command) *millracev1.SessionResult {
+	result := &millracev1.SessionResult{Id: id}
+	outcome, err := h(ctx, c)
+	if err == nil && len(outcome.Frame) > 0 {
+		result.Frame = &millracev1.ServerFrame{}
+		err = proto.Unmarshal(outcome.Frame, result.Frame)
+	}
+	if err != nil {
+		return &millracev1.SessionResult{Id: id, Error: wire.Error(millrace.AsError(err))}
+	}
+	result.Count = uint32(outcome.Sessions)
+	return result
+}
+
 // Bounds of a stream's commands.
 const (
-	// maxAsked is how many commands may wait for the handler. More are refused as full.
-	maxAsked = 16
+	// maxAtOnce is how many commands the handler does at a time.
+	maxAtOnce = 16
+
+	// maxAsked is how many commands may wait for the handler beside those. More are refused as full.
+	maxAsked = 48
 
 	// maxResults is how many results may wait to be sent. A broker that asks on and on and does not take the answers loses
 	// the stream.
 	maxResults = 256
+
+	// commandTime is how long a command may take. A broker waits no longer, unless it is told to.
+	commandTime = 10 * time.Second
 )
 
 // readCommand returns what the broker asks.
 func readCommand(m *millracev1.SessionCommand) (Command, *millrace.Error) {
-	operator, ok := m.GetAuthority().(*millracev1.SessionCommand_Operator)
-	switch drain, isDrain := m.GetKind().(*millracev1.SessionCommand_Drain); {
-	case !isDrain:
-		return Command{}, millrace.Errorf(millrace.ReasonUnsupported, "this gateway knows no command of that kind")
-	case !ok:
-		return Command{}, millrace.Errorf(millrace.ReasonUnauthorized, "only an operator may drain a gateway")
-	case m.GetTarget() != nil:
-		return Command{}, millrace.Errorf(millrace.ReasonBadRequest, "a gateway is drained as a whole")
+	c := Command{Operator: m.GetOperator()}
+	_, operator := m.GetAuthority().(*millracev1.SessionCommand_Operator)
+	target := wire.ParseTarget(m)
+	var err *millrace.Error
+	switch kind := m.GetKind().(type) {
+	case *millracev1.SessionCommand_Drain:
+		if !operator {
+			return c, millrace.Errorf(millrace.ReasonUnauthorized, "only an operator may drain a gateway")
+		}
+		if m.GetTarget() != nil {
+			return c, millrace.Errorf(millrace.ReasonBadRequest, "a gateway is drained as a whole")
+		}
+		c.Ask = Drain{
+			Window: time.Duration(kind.Drain.GetWindowMs()) * time.Millisecond,
+			Within: time.Duration(kind.Drain.GetEndsInMs()) * time.Millisecond,
+		}
+		return c, nil
+	case *millracev1.SessionCommand_Disconnect:
+		if !operator {
+			return c, millrace.Errorf(millrace.ReasonUnauthorized, "only an operator may disconnect sessions")
+		}
+		why := wire.ParseError(kind.Disconnect)
+		if why == nil {
+			why = millrace.Errorf(millrace.ReasonForbidden, "an operator ended the session")
+		}
+		c.Ask = DisconnectSessions{Target: target, Err: why}
+	case *millracev1.SessionCommand_Frame:
+		if operator {
+			c.Ask, err = readFrame(target, kind.Frame)
+		} else {
+			c.Ask, err = passed(target, m)
+		}
 	default:
-		return Command{Operator: operator.Operator, Ask: Drain{
-			Window: time.Duration(drain.Drain.GetWindowMs()) * time.Millisecond,
-			Within: time.Duration(drain.Drain.GetEndsInMs()) * time.Millisecond,
-		}}, nil
+		return c, millrace.Errorf(millrace.ReasonUnsupported, "this gateway knows no command of that kind")
 	}
+	if err == nil {
+		err = millrace.AsError(target.Validate())
+	}
+	return c, err
+}
+
+// readFrame returns what an operator asks of sessions by a frame.
+func readFrame(target millrace.Target, m *millracev1.ClientFrame) (Ask, *millrace.Error) {
+	switch kind := m.GetKind().(type) {
+	case *millracev1.ClientFrame_Subscribe:
+		f := kind.Subscribe
+		want, err := wire.ParseSubscription(&millracev1.Subscription{
+			Topic: f.GetTopic(), Start: f.GetStart(), Filter: f.GetFilter(), MaxRate: f.GetMaxRate(),
+		})
+		return SubscribeSessions{Target: target, Want: want}, err
+	case *millracev1.ClientFrame_Unsubscribe:
+		return UnsubscribeSessions{Target: target, Topic: kind.Unsubscribe.GetTopic()}, nil
+	case *millracev1.ClientFrame_Join:
+		return JoinSessions{Target: target, Topic: kind.Join.GetTopic(), Data: kind.Join.GetData()}, nil
+	case *millracev1.ClientFrame_Leave:
+		return LeaveSessions{Target: target, Topic: kind.Leave.GetTopic()}, nil
+	}
+	return nil, millrace.Errorf(millrace.ReasonUnsupported, "an operator can't ask that of a session")
+}
+
+// passed returns what came in at another gateway.
+func passed(target millrace.Target, m *millracev1.SessionCommand) (Ask, *millrace.Error) {
+	if m.GetSeal() == "" && m.GetVerifiedSubject() == "" {
+		return nil, millrace.Errorf(millrace.ReasonUnauthorized, "nobody says on whose authority this is")
+	}
+	if target.Session == "" {
+		return nil, millrace.Errorf(millrace.ReasonBadRequest, "a frame is for one session")
+	}
+	frame, err := proto.Marshal(m.GetFrame())
+	if err != nil {
+		return nil, millrace.Errorf(millrace.ReasonBadRequest, "the frame can't be read").WithCause(err)
+	}
+	return PassFrame{Session: target.Session, Seal: m.GetSeal(), Subject: m.GetVerifiedSubject(), Frame: frame}, nil
 }
 
 // asked is a command on its way to the handler.
@@ -91,19 +237,23 @@ func (s *linkStream) ask(m *millracev1.SessionCommand) {
 	s.answer(&millracev1.SessionResult{Id: m.GetId(), Error: wire.Error(refusal)})
 }
 
-// obey has the handler do what is asked, until the stream ends.
+// obey has the handler do what is asked, some commands at a time, until the stream ends.
 func (s *linkStream) obey() {
+	turns := make(chan struct{}, maxAtOnce)
 	for {
 		select {
+		case turns <- struct{}{}:
+		case <-s.ctx.Done():
+			return
+		}
+		select {
 		case a := <-s.asked:
-			result := &millracev1.SessionResult{Id: a.id}
-			outcome, err := s.link.handler(s.ctx, a.command)
-			if err != nil {
-				result.Error = wire.Error(millrace.AsError(err))
-			} else {
-				result.Count = uint32(outcome.Sessions)
-			}
-			s.answer(result)
+			s.workers.Go(func() {
+				ctx, cancel := context.WithTimeout(s.ctx, commandTime)
+				defer cancel()
+				s.answer(s.link.handler.answer(ctx, a.id, a.command))
+				<-turns
+			})
 		case <-s.ctx.Done():
 			return
 		}

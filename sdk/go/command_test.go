@@ -3,11 +3,15 @@ package sdk_test
 import (
 	"context"
 	"errors"
+	"reflect"
 	"testing"
 	"time"
 
+	"google.golang.org/protobuf/proto"
+
 	"github.com/millrace-dev/millrace"
 	millracev1 "github.com/millrace-dev/millrace/proto/millrace/v1"
+	"github.com/millrace-dev/millrace/proto/wire"
 	sdk "github.com/millrace-dev/millrace/sdk/go"
 )
 
@@ -34,6 +38,29 @@ func drain(id uint64, window, ends uint32) *millracev1.SessionCommand {
 		Id: id, Authority: &millracev1.SessionCommand_Operator{Operator: "root"},
 		Kind: &millracev1.SessionCommand_Drain{Drain: &millracev1.Goaway{WindowMs: window, EndsInMs: ends}},
 	}
+}
+
+// operated is a command of an operator to a session, sealed one of its peer.
+func operated(session string) *millracev1.SessionCommand {
+	return &millracev1.SessionCommand{
+		Id: 1, Authority: &millracev1.SessionCommand_Operator{Operator: "root"}, Target: &millracev1.SessionCommand_Session{Session: session},
+	}
+}
+
+func sealed(session string) *millracev1.SessionCommand {
+	m := operated(session)
+	m.Authority = &millracev1.SessionCommand_Seal{Seal: "s.x"}
+	return m
+}
+
+func byFrame(m *millracev1.SessionCommand, f *millracev1.ClientFrame) *millracev1.SessionCommand {
+	m.Kind = &millracev1.SessionCommand_Frame{Frame: f}
+	return m
+}
+
+func disconnect(m *millracev1.SessionCommand) *millracev1.SessionCommand {
+	m.Kind = &millracev1.SessionCommand_Disconnect{Disconnect: &millracev1.Error{Reason: "draining", Message: "elsewhere"}}
+	return m
 }
 
 // result takes the answer to a command.
@@ -86,6 +113,8 @@ func TestACommandThatTheLinkDoesNotKnowIsAnswered(t *testing.T) {
 	targeted.Target = &millracev1.SessionCommand_Session{Session: "x"}
 	forged := drain(1, 0, 0)
 	forged.Authority = &millracev1.SessionCommand_VerifiedSubject{VerifiedSubject: "alice"}
+	badFilter := wire.SubscribeFrame(millrace.Subscription{Topic: "a"})
+	badFilter.GetSubscribe().Filter = "name ="
 	for name, c := range map[string]struct {
 		options []sdk.LinkOption
 		command *millracev1.SessionCommand
@@ -96,6 +125,12 @@ func TestACommandThatTheLinkDoesNotKnowIsAnswered(t *testing.T) {
 		"of a known kind that is not built yet": {[]sdk.LinkOption{unasked}, &millracev1.SessionCommand{Id: 1, Kind: &millracev1.SessionCommand_List{}}, millrace.ReasonUnsupported},
 		"of one who may not":                    {[]sdk.LinkOption{unasked}, forged, millrace.ReasonUnauthorized},
 		"to one session":                        {[]sdk.LinkOption{unasked}, targeted, millrace.ReasonBadRequest},
+		"to nobody":                             {[]sdk.LinkOption{unasked}, byFrame(operated(""), wire.LeaveFrame("a")), millrace.ReasonBadRequest},
+		"of a frame that is no operator's":      {[]sdk.LinkOption{unasked}, byFrame(operated("s"), &millracev1.ClientFrame{}), millrace.ReasonUnsupported},
+		"of a filter that is none":              {[]sdk.LinkOption{unasked}, byFrame(operated("s"), badFilter), millrace.ReasonFilterInvalid},
+		"to disconnect without an operator":     {[]sdk.LinkOption{unasked}, disconnect(sealed("s")), millrace.ReasonUnauthorized},
+		"without authority":                     {[]sdk.LinkOption{unasked}, byFrame(&millracev1.SessionCommand{Id: 1}, wire.LeaveFrame("a")), millrace.ReasonUnauthorized},
+		"with a seal for a subject":             {[]sdk.LinkOption{unasked}, byFrame(sealed(""), wire.LeaveFrame("a")), millrace.ReasonBadRequest},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, ends := openWith(t, c.options...)
@@ -108,10 +143,15 @@ func TestACommandThatTheLinkDoesNotKnowIsAnswered(t *testing.T) {
 	}
 }
 
-// TestAHandlerThatWaitsHoldsUpNothingElse has a topic's events go on, and commands beyond the bound refused.
+// TestAHandlerThatWaitsHoldsUpNothingElse has a topic's events go on and other commands done, and commands beyond the bound
+// refused.
 func TestAHandlerThatWaitsHoldsUpNothingElse(t *testing.T) {
+	const atOnce, waiting = 16, 48
 	began, release := make(chan struct{}, 100), make(chan struct{})
-	l, ends := openWith(t, sdk.HandleCommands(func(ctx context.Context, _ sdk.Command) (sdk.Outcome, error) {
+	l, ends := openWith(t, sdk.HandleCommands(func(ctx context.Context, c sdk.Command) (sdk.Outcome, error) {
+		if d, _ := c.Ask.(sdk.Drain); d.Window > 0 {
+			return sdk.Outcome{Sessions: 9}, nil
+		}
 		began <- struct{}{}
 		select {
 		case <-release:
@@ -123,22 +163,87 @@ func TestAHandlerThatWaitsHoldsUpNothingElse(t *testing.T) {
 	f := <-ends
 	mustSubscribe(t, l, "a", millrace.Start{})
 	alias := f.subscription(t).GetAlias()
-	f.ask(drain(1, 0, 0))
+	for id := uint64(1); id < atOnce; id++ {
+		f.ask(drain(id, 0, 0))
+		<-began
+	}
+	f.ask(drain(99, 1, 0))
+	if r := f.result(t, 99); r.GetCount() != 9 {
+		t.Errorf("the result is %v", r)
+	}
+	f.ask(drain(atOnce, 0, 0))
 	<-began
-	for id := uint64(2); id < 20; id++ {
-		f.ask(drain(id, 0, 0)) // 16 wait
+	for id := uint64(atOnce + 1); id <= atOnce+waiting+2; id++ {
+		f.ask(drain(id, 0, 0))
 	}
 	f.say(attached(alias, "a", pos(1, 3)), events(alias, 1, 4))
 	(&heard{link: l}).want(t, "a at 3", "a 4")
-	for _, id := range []uint64{18, 19} {
+	for _, id := range []uint64{atOnce + waiting + 1, atOnce + waiting + 2} {
 		if r := f.result(t, id); r.GetError().GetReason() != "full" {
 			t.Errorf("the result is %v", r)
 		}
 	}
 	close(release)
-	for id := uint64(1); id < 18; id++ {
-		if r := f.result(t, id); r.GetCount() != 1 {
-			t.Errorf("the result is %v", r)
+	for range atOnce + waiting {
+		if m := (<-f.commands).GetSessionResult(); m.GetCount() != 1 {
+			t.Errorf("the result is %v", m)
+		}
+	}
+}
+
+func TestEachKindOfCommandIsToldInWords(t *testing.T) {
+	filter, err := millrace.ParseFilter(`name == "x"`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := millrace.Subscription{Topic: "a:*", Start: millrace.Start{Kind: millrace.StartLast, Count: 3}, Filter: filter, MaxRate: 2}
+	session := millrace.Target{Session: "s"}
+	left := &millracev1.ServerFrame{Re: 7, Kind: &millracev1.ServerFrame_Left{Left: &millracev1.LeftFrame{Topic: "a"}}}
+	answer, err := proto.Marshal(left)
+	if err != nil {
+		t.Fatal(err)
+	}
+	frame, err := proto.Marshal(wire.LeaveFrame("a"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	subject := operated("")
+	subject.Target = &millracev1.SessionCommand_Subject{Subject: "alice"}
+	verified := sealed("s")
+	verified.Authority = &millracev1.SessionCommand_VerifiedSubject{VerifiedSubject: "alice"}
+	got := make(chan sdk.Command, 1)
+	_, ends := openWith(t, sdk.AsGateway(), sdk.WithPeer("gw-1"), sdk.HandleCommands(func(_ context.Context, c sdk.Command) (sdk.Outcome, error) {
+		got <- c
+		if _, ok := c.Ask.(sdk.PassFrame); ok {
+			return sdk.Outcome{Sessions: 1, Frame: answer}, nil
+		}
+		return sdk.Outcome{Sessions: 3}, nil
+	}))
+	f := <-ends
+	for _, c := range []struct {
+		command *millracev1.SessionCommand
+		want    sdk.Ask
+	}{
+		{byFrame(operated("s"), wire.SubscribeFrame(want)), sdk.SubscribeSessions{Target: session, Want: want}},
+		{byFrame(operated("s"), wire.UnsubscribeFrame("a:*")), sdk.UnsubscribeSessions{Target: session, Topic: "a:*"}},
+		{byFrame(operated("s"), wire.JoinFrame("a", []byte("1"))), sdk.JoinSessions{Target: session, Topic: "a", Data: []byte("1")}},
+		{byFrame(subject, wire.LeaveFrame("a")), sdk.LeaveSessions{Target: millrace.Target{Subject: "alice"}, Topic: "a"}},
+		{disconnect(operated("s")), sdk.DisconnectSessions{Target: session, Err: millrace.Errorf(millrace.ReasonDraining, "elsewhere")}},
+		{byFrame(sealed("s"), wire.LeaveFrame("a")), sdk.PassFrame{Session: "s", Seal: "s.x", Frame: frame}},
+		{byFrame(verified, wire.LeaveFrame("a")), sdk.PassFrame{Session: "s", Subject: "alice", Frame: frame}},
+	} {
+		f.ask(c.command)
+		r := f.result(t, 1)
+		told := <-got
+		if !reflect.DeepEqual(told.Ask, c.want) {
+			t.Errorf("the handler is asked %+v, want %+v", told.Ask, c.want)
+		}
+		if _, passed := c.want.(sdk.PassFrame); passed {
+			if told.Operator != "" || r.GetCount() != 1 || !proto.Equal(r.GetFrame(), left) {
+				t.Errorf("the result of %+v is %v", told, r)
+			}
+		} else if told.Operator != "root" || r.GetCount() != 3 || r.GetFrame() != nil {
+			t.Errorf("the result of %+v is %v", told, r)
 		}
 	}
 }

@@ -72,3 +72,11 @@ func causeOr(ctx context.Context, err error) error {
 
 // chance returns a random number from [0, 1).
 func chance() float64 { return rand.Float64() }
+
+// signal wakes who waits on c, now or next.
+func signal(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+}

@@ -2,20 +2,24 @@ package sdk
 
 import (
 	"context"
+	"crypto/rand"
 	"sync"
 	"time"
 	"unicode/utf8"
 
 	"github.com/millrace-dev/millrace"
 	millracev1 "github.com/millrace-dev/millrace/proto/millrace/v1"
+	"github.com/millrace-dev/millrace/sdk/go/internal/drive"
+	"github.com/millrace-dev/millrace/sdk/go/internal/membership"
+	"github.com/millrace-dev/millrace/sdk/go/internal/queue"
 )
 
 // patience is how long a link tries to publish events while the broker can't be reached. Whoever waits for the answer
 // can wait no longer for the rest of what it has to say.
 const patience = 5 * time.Second
 
-// Link is subscriptions that come and go over one stream, and what else a gateway needs of a broker. While the broker is
-// out of reach the topics are detached; they go on from their positions when it is back.
+// Link is subscriptions and memberships that come and go over one stream, as a gateway or a bot has them. While the broker is
+// out of reach the topics are detached; they go on from their positions when it is back. Members are told to it anew then.
 //
 // All methods may be called concurrently, Next by one goroutine at a time. Events are shared and must not be changed.
 type Link struct {
@@ -23,17 +27,20 @@ type Link struct {
 	client  *Client
 	backoff Backoff
 	gateway bool
-	peer    string         // "" for none
+	peer    string
 	handler CommandHandler // nil for none
-	driver  *driver
-	queue   *queue
+	driver  *drive.Driver
+	queue   *queue.Queue[item]
 	ctx     context.Context // ends with the link
 	end     context.CancelCauseFunc
 	done    chan struct{} // closed when nothing runs any more
 
-	mu     sync.Mutex
-	topics map[string]*track // protected by mu, as are the tracks; patterns among them
-	stream *linkStream       // protected by mu; the one at hand, nil while there is none
+	mu      sync.Mutex
+	topics  map[string]*track    // protected by mu, as are the tracks; patterns among them
+	stream  *linkStream          // protected by mu; the one at hand, nil while there is none
+	members *membership.Registry // protected by mu
+	own     string               // protected by mu; the link's own session, "" until it was welcomed once
+	passes  passes               // protected by mu
 }
 
 // LinkOption changes what a link is.
@@ -42,7 +49,8 @@ type LinkOption func(*Link)
 // AsGateway says that the link holds sessions of others. The broker wants a token that allows it.
 func AsGateway() LinkOption { return func(l *Link) { l.gateway = true } }
 
-// WithPeer gives the link's peer an id, by which operators and the broker know it over its reconnects. Default: none.
+// WithPeer gives the link's peer an id, by which operators and the broker know it over its reconnects. Two links must not
+// have the same one at a time: each would end the other. Default: a random one for each link.
 func WithPeer(id string) LinkOption { return func(l *Link) { l.peer = id } }
 
 // Link opens a link, and returns at once. It lives until Close or the end of the client. Unless WithBackoff said
@@ -55,10 +63,11 @@ func (c *Client) Link(opts ...LinkOption) (*Link, error) {
 	if b.Cap == 0 {
 		b.Cap = max(2*time.Second, b.Base)
 	}
-	b = b.withDefaults()
+	b = drive.WithDefaults(b)
 	l := &Link{
-		client: c, backoff: b, driver: newDriver(b, c.config.log, "link"), queue: newQueue(c.config.queue),
+		client: c, backoff: b, peer: rand.Text(), driver: drive.New(b, c.config.log, "link"), queue: newQueue(c.config.queue),
 		done: make(chan struct{}), topics: map[string]*track{},
+		members: membership.New(func(failures int) time.Duration { return drive.Delay(b, failures, chance()) }),
 	}
 	for _, o := range opts {
 		o(l)
@@ -66,9 +75,9 @@ func (c *Client) Link(opts ...LinkOption) (*Link, error) {
 	l.ctx, l.end = context.WithCancelCause(c.ctx)
 	err := c.enlist(func() {
 		defer close(l.done)
-		why := l.driver.drive(l.ctx, l.session)
+		why := l.driver.Drive(l.ctx, func(ctx context.Context) *millrace.Error { return streamError(l.session(ctx)) })
 		l.end(why)
-		l.queue.close(why)
+		l.queue.Close(why)
 	})
 	if err != nil {
 		l.end(err)
@@ -78,13 +87,19 @@ func (c *Client) Link(opts ...LinkOption) (*Link, error) {
 }
 
 // Close ends the link and waits until nothing of it runs. It may be called more than once.
+//
+// A bot's members leave first, if the broker is there; those of a gateway stay for as long as the broker lets them, so that
+// their sessions may go on elsewhere.
 func (l *Link) Close() {
+	if !l.gateway {
+		l.depart()
+	}
 	l.end(closed("the link"))
 	<-l.done
 }
 
 // Status returns how the link stands, and why.
-func (l *Link) Status() Status { return l.driver.status() }
+func (l *Link) Status() Status { return l.driver.Status() }
 
 // Subscribe asks for a topic or a pattern and returns at once; what comes of it arrives through Next. It fails with
 // ReasonConflict if it is subscribed already, and if the link is closed.
@@ -106,7 +121,7 @@ func (l *Link) Subscribe(want millrace.Subscription) error {
 	if !utf8.ValidString(topic) {
 		// It can't be put into a message: the stream would end with it, and so would the next.
 		t.refused = true
-		l.queue.put(t.tell(nil, millrace.Update{Kind: millrace.UpdateRefused, Err: millrace.AsError(millrace.ValidateTopic(topic))}))
+		l.queue.Put(t.tell(nil, millrace.Update{Kind: millrace.UpdateRefused, Err: millrace.AsError(millrace.ValidateTopic(topic))}))
 		return nil
 	}
 	if l.stream != nil {
@@ -140,7 +155,7 @@ func (l *Link) forget(t *track) {
 // An error is final unless ctx has ended. The caller owns the slice.
 func (l *Link) Next(ctx context.Context) ([]millrace.Update, error) {
 	for {
-		items, err := l.queue.take(ctx)
+		items, err := l.queue.Take(ctx)
 		if err != nil {
 			return nil, err
 		}
@@ -202,11 +217,11 @@ func (l *Link) session(ctx context.Context) error {
 	for {
 		select {
 		case g := <-s.goaway:
-			move.Reset(time.Until(l.driver.step(goaway(g)).at))
+			move.Reset(time.Until(l.driver.Step(goaway(g)).At))
 		case <-move.C:
 			next, err := l.open(ctx)
 			if err != nil {
-				move.Reset(time.Until(l.driver.step(input{kind: inputUnmoved, err: streamError(err)}).at))
+				move.Reset(time.Until(l.driver.Step(drive.Input{Kind: drive.Unmoved, Err: streamError(err)}).At))
 				continue
 			}
 			l.adopt(next)
@@ -220,12 +235,15 @@ func (l *Link) session(ctx context.Context) error {
 	}
 }
 
-// adopt makes a stream the one at hand, and moves all topics to it.
+// adopt makes a stream the one at hand, and moves all topics and members to it.
 func (l *Link) adopt(s *linkStream) {
-	l.driver.step(input{kind: inputConnected})
+	l.driver.Step(drive.Input{Kind: drive.Connected})
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.stream = s
+	l.own = s.welcome.GetSession()
+	l.members.Open(int(s.welcome.GetMaxMessageBytes()))
+	signal(s.wake)
 	for _, t := range l.topics {
 		if !t.refused {
 			s.subscribe(t)
@@ -240,6 +258,7 @@ func (l *Link) leave(s *linkStream, why *millrace.Error) {
 	defer l.mu.Unlock()
 	if l.stream == s {
 		l.stream = nil
+		l.members.Lost()
 	}
 	if l.ctx.Err() != nil {
 		return
@@ -250,7 +269,7 @@ func (l *Link) leave(s *linkStream, why *millrace.Error) {
 			items = t.detach(items, why)
 		}
 	}
-	l.queue.put(items)
+	l.queue.Put(items)
 }
 
 // open opens a stream and waits for the broker's welcome.
@@ -283,13 +302,3 @@ func (l *Link) open(ctx context.Context) (*linkStream, error) {
 
 // linkVersion is the one version of the link's protocol that there is.
 const linkVersion = 1
-
-// Enroll asks for changes of memberships.
-func (l *Link) Enroll(context.Context, []millrace.MemberChange) ([]millrace.MemberAck, error) {
-	return nil, millrace.Errorf(millrace.ReasonUnsupported, "not yet")
-}
-
-// Members reads a page of a topic's members.
-func (l *Link) Members(context.Context, string, millrace.MemberRange) (millrace.MemberPage, error) {
-	return millrace.MemberPage{}, millrace.Errorf(millrace.ReasonUnsupported, "not yet")
-}

@@ -22,8 +22,9 @@ type joinStream = grpc.BidiStreamingServer[millracev1.JoinRequest, millracev1.Jo
 type far struct {
 	stream   joinStream
 	hello    *millracev1.Hello
-	commands chan *millracev1.Command
-	end      chan error // ends the stream with a status
+	commands chan *millracev1.Command // but for those of settled
+	settled  chan struct{}            // has an item when the link said that all members were told
+	end      chan error               // ends the stream with a status
 }
 
 func (f *far) say(updates ...*millracev1.Update) {
@@ -47,7 +48,7 @@ func links(t *testing.T, welcome func(try int) error) (*fake, chan *far) {
 		if hello.GetMinVersion() != 1 || hello.GetMaxVersion() != 1 {
 			t.Errorf("the link began with %v", in)
 		}
-		f := &far{stream: stream, hello: hello, commands: make(chan *millracev1.Command, 1024), end: make(chan error, 1)}
+		f := &far{stream: stream, hello: hello, commands: make(chan *millracev1.Command, 1024), settled: make(chan struct{}, 16), end: make(chan error, 1)}
 		f.say(&millracev1.Update{Kind: &millracev1.Update_Welcome{Welcome: &millracev1.Welcome{Version: 1}}})
 		received := make(chan struct{})
 		go func() {
@@ -58,6 +59,10 @@ func links(t *testing.T, welcome func(try int) error) (*fake, chan *far) {
 					return
 				}
 				for _, c := range in.GetCommands() {
+					if c.GetRosterSent() != nil {
+						f.settled <- struct{}{}
+						continue
+					}
 					f.commands <- c
 				}
 			}

@@ -12,6 +12,7 @@ import (
 	"github.com/millrace-dev/millrace"
 	millracev1 "github.com/millrace-dev/millrace/proto/millrace/v1"
 	"github.com/millrace-dev/millrace/proto/wire"
+	"github.com/millrace-dev/millrace/sdk/go/internal/drive"
 )
 
 const (
@@ -23,20 +24,21 @@ const (
 )
 
 // linkStream is one Join stream: a goroutine that receives, one that sends, one that does what is asked of the link's
-// owner if there is a handler for it, and the aliases that hold on it. What is to be
-// sent follows from the state of the topics, so a stream that does not move holds no growing queue.
+// owner if there is a handler for it, and the aliases that hold on it. What is to be sent follows from the state of the
+// topics and members, so a stream that does not move holds no growing queue.
 type linkStream struct {
 	// Static.
-	link   *Link
-	ctx    context.Context
-	cancel context.CancelCauseFunc
-	done   func() // gives the connection back
-	stream grpc.BidiStreamingClient[millracev1.JoinRequest, millracev1.JoinResponse]
-	wake   chan struct{} // signalled when there is something to send
-	goaway chan *millracev1.Goaway
-	asked  chan asked    // commands for the handler
-	lost   chan struct{} // closed when the stream has ended
-	err    error         // why; read after lost
+	link    *Link
+	ctx     context.Context
+	cancel  context.CancelCauseFunc
+	done    func() // gives the connection back
+	stream  grpc.BidiStreamingClient[millracev1.JoinRequest, millracev1.JoinResponse]
+	wake    chan struct{} // signalled when there is something to send
+	goaway  chan *millracev1.Goaway
+	welcome *millracev1.Welcome // static from greet on
+	asked   chan asked          // commands for the handler
+	lost    chan struct{}       // closed when the stream has ended
+	err     error               // why; read after lost
 
 	workers sync.WaitGroup
 
@@ -72,6 +74,7 @@ func (s *linkStream) greet(broker millracev1.BrokerServiceClient, hello *millrac
 	case len(response.GetUpdates()) == 0 || response.GetUpdates()[0].GetWelcome() == nil:
 		return fault("the broker did not begin with a welcome")
 	}
+	s.welcome = response.GetUpdates()[0].GetWelcome()
 	s.announce(response.GetUpdates())
 	return nil
 }
@@ -93,11 +96,12 @@ func (s *linkStream) run() {
 func (s *linkStream) stop() {
 	s.cancel(errMoved)
 	s.workers.Wait()
+	s.unanswered()
 	s.done()
 }
 
 func (s *linkStream) receive() error {
-	for s.link.queue.room(s.ctx) {
+	for s.link.queue.Room(s.ctx) {
 		response, err := s.stream.Recv()
 		if err != nil {
 			return err
@@ -108,7 +112,8 @@ func (s *linkStream) receive() error {
 	return context.Cause(s.ctx)
 }
 
-// announce passes on what is about the link: a goaway to its session, of which one is enough, and commands.
+// announce passes on what is about the link: a goaway to its session, of which one is enough, commands, and
+// answers to what was passed on.
 func (s *linkStream) announce(updates []*millracev1.Update) {
 	for _, u := range updates {
 		if g := u.GetGoaway(); g != nil {
@@ -119,6 +124,9 @@ func (s *linkStream) announce(updates []*millracev1.Update) {
 		}
 		if c := u.GetSessionCommand(); c != nil {
 			s.ask(c)
+		}
+		if r := u.GetReply(); r != nil {
+			s.returned(r)
 		}
 	}
 }
@@ -133,6 +141,10 @@ func (s *linkStream) take(updates []*millracev1.Update) {
 	}
 	var items []item
 	for _, u := range updates {
+		if reply := u.GetReply(); reply != nil {
+			s.replied(reply)
+			continue
+		}
 		t := s.aliases[u.GetAlias()]
 		if t == nil {
 			continue
@@ -148,7 +160,7 @@ func (s *linkStream) take(updates []*millracev1.Update) {
 			s.repair(t, err)
 		}
 	}
-	l.queue.put(items)
+	l.queue.Put(items)
 }
 
 // refused ends a subscription that the broker refused. One that it held before, and refuses only for now, is tried again.
@@ -190,7 +202,7 @@ func (s *linkStream) repair(t *track, why *millrace.Error) {
 		s.subscribe(t)
 		return
 	}
-	s.postponed = append(s.postponed, repair{track: t, at: time.Now().Add(why.RetryAfter + s.link.backoff.delay(t.failures, chance()))})
+	s.postponed = append(s.postponed, repair{track: t, at: time.Now().Add(why.RetryAfter + drive.Delay(s.link.backoff, t.failures, chance()))})
 	signal(s.wake)
 }
 
@@ -241,6 +253,9 @@ func (s *linkStream) commands() (commands []*millracev1.Command, due time.Time) 
 		commands = append(commands, &millracev1.Command{Kind: &millracev1.Command_SessionResult{SessionResult: r}})
 	}
 	s.results = nil
+	if s.link.stream == s {
+		commands = s.link.passes.take(s, commands)
+	}
 	n := min(len(s.unwanted), commandsPerRequest)
 	for _, alias := range s.unwanted[:n] {
 		commands = append(commands, &millracev1.Command{Kind: &millracev1.Command_Unsubscribe{Unsubscribe: &millracev1.Unsubscribe{Alias: alias}}})
@@ -262,5 +277,9 @@ func (s *linkStream) commands() (commands []*millracev1.Command, due time.Time) 
 		s.aliases[t.alias] = t
 		commands = append(commands, &millracev1.Command{Kind: &millracev1.Command_Subscribe{Subscribe: t.request(t.alias)}})
 	}
-	return commands, due
+	more, later := s.sayMembers(now, commandsPerRequest-len(commands))
+	if due.IsZero() || !later.IsZero() && later.Before(due) {
+		due = later
+	}
+	return append(commands, more...), due
 }

@@ -32,7 +32,7 @@ func TestWaitsAreARandomShareOfABoundThatDoublesUpToTheCap(t *testing.T) {
 		{1_000_000, 0.5, 15 * time.Second},
 		{1_000_000, 0, 0},
 	} {
-		if got := (sdk.Backoff{}).Delay(c.failures, c.chance); got != c.want {
+		if got := sdk.Delay(sdk.Backoff{}, c.failures, c.chance); got != c.want {
 			t.Errorf("after %d failures, chance %v: waits %s, want %s", c.failures, c.chance, got, c.want)
 		}
 	}

@@ -9,6 +9,28 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
+
+	"github.com/millrace-dev/millrace/sdk/go/internal/drive"
+)
+
+// Backoff says how long to wait between tries: each time a random share of a bound that begins at Base and doubles with
+// every failure up to Cap (exponential backoff with full jitter), so that peers that were cut off together do not come
+// back together. What the server advises comes first: no try is earlier than that. Zero fields take their defaults.
+type Backoff = drive.Backoff
+
+// Status is how a stream to the broker stands, and why.
+type Status = drive.Status
+
+// State says how a stream to the broker stands.
+type State = drive.State
+
+// The states: idle → connecting → live ⇄ resuming → closed.
+const (
+	StateIdle       = drive.StateIdle       // nothing was asked for yet
+	StateConnecting = drive.StateConnecting // on the way to live for the first time
+	StateLive       = drive.StateLive       // the broker answers
+	StateResuming   = drive.StateResuming   // was live, was cut off, and is on its way back with its positions
+	StateClosed     = drive.StateClosed     // ended, for good
 )
 
 // TokenSource returns the token to come with, "" for none. It is asked before every try, so that a stream that was cut

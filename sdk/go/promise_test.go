@@ -254,10 +254,12 @@ func TestARateLeavesOutOlderEventsAndIsRefusedWhereEachIsOwed(t *testing.T) {
 	}
 	const n = 500
 	began := time.Now()
-	for i := range n {
+	a := &account{state: map[string]string{}}
+	mustStore(t, c, priced("price:a", "k", 0))
+	a.until(t, s, 1) // so that it is attached, and before all others
+	for i := 1; i < n; i++ {
 		mustStore(t, c, priced("price:a", "k", i))
 	}
-	a := &account{state: map[string]string{}}
 	a.until(t, s, n)
 	if most := 2 + int(time.Since(began)/(time.Second/20)); a.events > most || a.state["k"] != fmt.Sprint(n-1) || uint64(a.events)+a.conflated != n {
 		t.Errorf("%d events (%d at most) and %d conflated lead to %v", a.events, most, a.conflated, a.state)

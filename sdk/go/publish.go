@@ -67,7 +67,7 @@ func mintIDs(batch []millrace.Publish) {
 func atomic(batch []millrace.Publish) bool { return len(batch) > 1 && batch[1].Tied }
 
 // caller makes a call, once or until it succeeds.
-type caller func(ctx context.Context, call func(context.Context, millracev1.BrokerServiceClient) error) error
+type caller func(ctx context.Context, call func(context.Context, stubs) error) error
 
 // sendable reports what keeps an event from being put into a message at all. Whatever it would be sent with would fail
 // with it, and on a stream again and again.
@@ -128,7 +128,7 @@ func (c *Client) publish(ctx context.Context, batch []millrace.Publish, by calle
 func (c *Client) send(ctx context.Context, batch []millrace.Publish, by caller) ([]millrace.Ack, error) {
 	request := &millracev1.PublishRequest{Events: wire.NewEvents(batch), Atomic: atomic(batch)}
 	var acks []millrace.Ack
-	err := by(ctx, func(ctx context.Context, broker millracev1.BrokerServiceClient) error {
+	err := by(ctx, func(ctx context.Context, broker stubs) error {
 		response, err := broker.Publish(ctx, request)
 		if err != nil {
 			return err

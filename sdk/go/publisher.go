@@ -12,6 +12,7 @@ import (
 	"github.com/millrace-dev/millrace"
 	millracev1 "github.com/millrace-dev/millrace/proto/millrace/v1"
 	"github.com/millrace-dev/millrace/proto/wire"
+	"github.com/millrace-dev/millrace/sdk/go/internal/drive"
 )
 
 const (
@@ -35,7 +36,7 @@ const (
 type Publisher struct {
 	// Static.
 	client *Client
-	driver *driver
+	driver *drive.Driver
 	ctx    context.Context // ends with the publisher
 	end    context.CancelCauseFunc
 	done   chan struct{} // closed when nothing runs any more
@@ -81,13 +82,13 @@ func (p *Pending) settle(ack millrace.Ack, err *millrace.Error) {
 // Publisher opens a publish stream, and returns at once. It lives until Close or the end of the client.
 func (c *Client) Publisher() (*Publisher, error) {
 	p := &Publisher{
-		client: c, driver: newDriver(c.config.backoff, c.config.log, "publisher"), done: make(chan struct{}),
+		client: c, driver: drive.New(c.config.backoff, c.config.log, "publisher"), done: make(chan struct{}),
 		wake: make(chan struct{}, 1), changed: make(chan struct{}),
 	}
 	p.ctx, p.end = context.WithCancelCause(c.ctx)
 	err := c.enlist(func() {
 		defer close(p.done)
-		why := p.driver.drive(p.ctx, p.session)
+		why := p.driver.Drive(p.ctx, func(ctx context.Context) *millrace.Error { return streamError(p.session(ctx)) })
 		p.end(why)
 		p.abandon(why)
 	})
@@ -158,7 +159,7 @@ func (p *Publisher) Close() {
 }
 
 // Status returns how the publisher stands, and why.
-func (p *Publisher) Status() Status { return p.driver.status() }
+func (p *Publisher) Status() Status { return p.driver.Status() }
 
 // abandon answers everything that is on its way, once nothing will be acked any more.
 func (p *Publisher) abandon(why *millrace.Error) {
@@ -209,10 +210,10 @@ func (p *Publisher) receive(ctx context.Context, stream publishStream, cancel co
 			return causeOr(ctx, err)
 		case !live:
 			live = true
-			p.driver.step(input{kind: inputConnected})
+			p.driver.Step(drive.Input{Kind: drive.Connected})
 		}
 		if g := response.GetGoaway(); g != nil {
-			p.driver.step(goaway(g))
+			p.driver.Step(goaway(g))
 			leaving = true
 			if ends := g.GetEndsInMs(); ends > 0 {
 				late.Reset(time.Duration(ends) * time.Millisecond)

@@ -9,6 +9,7 @@ import (
 	"github.com/millrace-dev/millrace"
 	millracev1 "github.com/millrace-dev/millrace/proto/millrace/v1"
 	"github.com/millrace-dev/millrace/proto/wire"
+	"github.com/millrace-dev/millrace/sdk/go/internal/drive"
 )
 
 // errMoved ends a stream at the moment that its server chose.
@@ -17,12 +18,12 @@ var errMoved = unavailable("the broker asked to come back on another stream", ni
 // session is one Subscribe stream, from its opening to its end.
 func (s *Subscription) session(ctx context.Context) error {
 	err := s.read(ctx)
-	if why := streamError(err); ctx.Err() == nil && !errors.Is(err, errMoved) && !final(why) {
+	if why := streamError(err); ctx.Err() == nil && !errors.Is(err, errMoved) && !drive.Final(why) {
 		var items []item
 		for _, t := range s.tracks {
 			items = t.detach(items, why)
 		}
-		s.queue.put(items)
+		s.queue.Put(items)
 	}
 	return err
 }
@@ -47,7 +48,7 @@ func (s *Subscription) read(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	for s.queue.room(ctx) {
+	for s.queue.Room(ctx) {
 		response, err := stream.Recv()
 		if err != nil {
 			return causeOr(ctx, err)
@@ -79,22 +80,22 @@ func (r *reader) receive(updates []*millracev1.Update) error {
 	s := r.subscription
 	if !r.live {
 		r.live = true
-		s.driver.step(input{kind: inputConnected})
+		s.driver.Step(drive.Input{Kind: drive.Connected})
 	}
 	var items []item
 	var err error
 	for _, u := range updates {
 		if g := u.GetGoaway(); g != nil {
-			act := s.driver.step(goaway(g))
+			act := s.driver.Step(goaway(g))
 			r.stop()
-			r.move = time.AfterFunc(time.Until(act.at), func() { r.cancel(errMoved) })
+			r.move = time.AfterFunc(time.Until(act.At), func() { r.cancel(errMoved) })
 			continue
 		}
 		if items, err = r.take(items, u); err != nil {
 			break
 		}
 	}
-	s.queue.put(items)
+	s.queue.Put(items)
 	return err
 }
 
@@ -174,11 +175,11 @@ func (r *reader) tell(t *track, items []item, u *millracev1.Update) ([]item, err
 }
 
 // goaway is what a server's wish to see its peer elsewhere tells a machine.
-func goaway(g *millracev1.Goaway) input {
-	return input{
-		kind:   inputGoaway,
-		err:    wire.ParseError(&millracev1.Error{Reason: g.GetReason(), Message: g.GetMessage()}),
-		after:  time.Duration(g.GetRetryAfterMs()) * time.Millisecond,
-		window: time.Duration(g.GetWindowMs()) * time.Millisecond,
+func goaway(g *millracev1.Goaway) drive.Input {
+	return drive.Input{
+		Kind:   drive.Goaway,
+		Err:    wire.ParseError(&millracev1.Error{Reason: g.GetReason(), Message: g.GetMessage()}),
+		After:  time.Duration(g.GetRetryAfterMs()) * time.Millisecond,
+		Window: time.Duration(g.GetWindowMs()) * time.Millisecond,
 	}
 }

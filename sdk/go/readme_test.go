@@ -90,7 +90,19 @@ func together(ctx context.Context, client *sdk.Client, debit, credit, next *mill
 	return err
 }
 
-var _, _, _, _ = hello, resume, watch, together
+func reachInto(ctx context.Context, client *sdk.Client) error {
+	alice := millrace.Target{Subject: "alice"}
+	if _, err := client.JoinSessions(ctx, alice, "room:7", []byte(`{"name":"Alice"}`)); err != nil {
+		return err
+	}
+	reached, err := client.Disconnect(ctx, alice, millrace.ReasonForbidden, "the account is closed")
+	if err == nil && len(reached.Missing) > 0 {
+		return fmt.Errorf("no answer of %v", reached.Missing)
+	}
+	return err
+}
+
+var _, _, _, _, _ = hello, resume, watch, together, reachInto
 
 func TestTheCodeInTheREADMEIsCompiled(t *testing.T) {
 	readme, err := os.ReadFile("README.md")
@@ -106,7 +118,7 @@ func TestTheCodeInTheREADMEIsCompiled(t *testing.T) {
 		lines[strings.TrimSpace(line)] = true
 	}
 	blocks := strings.Split(string(readme), "```go\n")[1:]
-	if len(blocks) != 7 {
+	if len(blocks) != 8 {
 		t.Errorf("the README has %d blocks of Go", len(blocks))
 	}
 	for _, block := range blocks {

@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"github.com/millrace-dev/millrace"
+	"github.com/millrace-dev/millrace/sdk/go/internal/holding"
 )
 
 // SubscribeOption adds topics to a subscription, or says what is wanted of them.
@@ -150,7 +151,7 @@ func (r *request) subscription(name string) millrace.Subscription {
 		s.Start = millrace.After(piece.Position)
 	}
 	if held {
-		o := optionOf(name, r.options, r.patterns)
+		o := holding.OptionOf(name, r.options, r.patterns)
 		s.Filter, s.MaxRate = o.Filter, o.MaxRate
 	}
 	if r.filtered {
@@ -160,19 +161,4 @@ func (r *request) subscription(name string) millrace.Subscription {
 		s.MaxRate = r.rate
 	}
 	return s
-}
-
-// optionOf returns how a cursor wants one of its topics: by an option of its own, or else as the first of the cursor's
-// patterns that covers it, which may have brought it. All doors read a cursor so.
-func optionOf(name string, options map[string]millrace.Option, patterns []string) millrace.Option {
-	o, own := options[name]
-	if own || !millrace.Pattern(name).IsTopic() {
-		return o
-	}
-	for _, p := range patterns {
-		if millrace.Pattern(p).Matches(name) {
-			return options[p]
-		}
-	}
-	return millrace.Option{}
 }

@@ -6,6 +6,9 @@ import (
 	"iter"
 
 	"github.com/millrace-dev/millrace"
+	"github.com/millrace-dev/millrace/sdk/go/internal/drive"
+	"github.com/millrace-dev/millrace/sdk/go/internal/holding"
+	"github.com/millrace-dev/millrace/sdk/go/internal/queue"
 )
 
 // Subscription is the events of some topics and of all that patterns cover, each in order and once, with every hole told
@@ -15,8 +18,8 @@ import (
 type Subscription struct {
 	// Static.
 	client *Client
-	driver *driver
-	queue  *queue
+	driver *drive.Driver
+	queue  *queue.Queue[item]
 	end    context.CancelCauseFunc
 	done   chan struct{} // closed when nothing runs any more
 
@@ -26,7 +29,7 @@ type Subscription struct {
 
 	pending []item // owned by the caller of Next and All
 
-	given *holdings
+	given *holding.Holdings
 }
 
 // Subscribe asks for topics, named by Topics, TopicsFrom and Resume, and returns at once: what comes of it arrives
@@ -38,8 +41,8 @@ func (c *Client) Subscribe(ctx context.Context, opts ...SubscribeOption) (*Subsc
 		return nil, err
 	}
 	s := &Subscription{
-		client: c, driver: newDriver(c.config.backoff, c.config.log, "subscription"), queue: newQueue(c.config.queue),
-		done: make(chan struct{}), tracks: tracks, topics: map[string]*track{}, given: newHoldings(tracks),
+		client: c, driver: drive.New(c.config.backoff, c.config.log, "subscription"), queue: newQueue(c.config.queue),
+		done: make(chan struct{}), tracks: tracks, topics: map[string]*track{}, given: holdingsOf(tracks),
 	}
 	for _, t := range tracks {
 		s.topics[t.want.Topic] = t
@@ -49,7 +52,7 @@ func (c *Client) Subscribe(ctx context.Context, opts ...SubscribeOption) (*Subsc
 	err = c.enlist(func() {
 		defer close(s.done)
 		defer stop()
-		s.queue.close(s.driver.drive(ctx, s.session))
+		s.queue.Close(s.driver.Drive(ctx, func(ctx context.Context) *millrace.Error { return streamError(s.session(ctx)) }))
 	})
 	if err != nil {
 		stop()
@@ -57,6 +60,14 @@ func (c *Client) Subscribe(ctx context.Context, opts ...SubscribeOption) (*Subsc
 		return nil, err
 	}
 	return s, nil
+}
+
+func holdingsOf(tracks []*track) *holding.Holdings {
+	subjects := make([]holding.Subject, 0, len(tracks))
+	for _, t := range tracks {
+		subjects = append(subjects, t.subject())
+	}
+	return holding.New(subjects)
 }
 
 // Close ends the subscription and waits until nothing of it runs. Next fails and All ends once what had come is taken.
@@ -67,16 +78,16 @@ func (s *Subscription) Close() {
 }
 
 // Status returns how the subscription stands, and why.
-func (s *Subscription) Status() Status { return s.driver.status() }
+func (s *Subscription) Status() Status { return s.driver.Status() }
 
 // Cursor returns the place up to which the application was given events and gaps, to be handed to Resume or to any
 // other door, with the filters and rates that it was subscribed with. Within the loop over All it includes the event or
 // gap at hand. A topic that a pattern brought is in it from when it was told as attached.
-func (s *Subscription) Cursor() string { return s.given.cursor() }
+func (s *Subscription) Cursor() string { return s.given.Cursor() }
 
 // Conflated returns how many events of a topic of class latest were left out, as older ones of their key, up to where the
 // application is. They are not owed, so they are no gap.
-func (s *Subscription) Conflated(topic string) uint64 { return s.given.conflated(topic) }
+func (s *Subscription) Conflated(topic string) uint64 { return s.given.Conflated(topic) }
 
 // Next returns what came next; it waits until ctx ends. A topic that a pattern brings is told as attached before its
 // events, and the pattern itself once those that there were have been. An error is final unless ctx ended: a
@@ -87,7 +98,7 @@ func (s *Subscription) Next(ctx context.Context) (millrace.Update, error) {
 	if err != nil {
 		return millrace.Update{}, err
 	}
-	s.given.reach(&i)
+	s.given.Reach(&i.update, i.track.subject())
 	return i.update, nil
 }
 
@@ -110,12 +121,12 @@ func (s *Subscription) All(ctx context.Context) iter.Seq2[*millrace.Event, error
 			case millrace.UpdateEvents:
 				goOn = s.yieldEvents(i, yield)
 			case millrace.UpdateGap:
-				s.given.reach(&i)
+				s.given.Reach(&i.update, i.track.subject())
 				goOn = yield(nil, &GapError{Gap: *u.Gap})
 			case millrace.UpdateRefused:
 				goOn = yield(nil, &RefusedError{Topic: u.Topic, Err: u.Err})
 			case millrace.UpdateAdvanced, millrace.UpdateAttached, millrace.UpdateDetached, millrace.UpdateMatched:
-				s.given.reach(&i)
+				s.given.Reach(&i.update, i.track.subject())
 			}
 			if !goOn {
 				return
@@ -127,7 +138,7 @@ func (s *Subscription) All(ctx context.Context) iter.Seq2[*millrace.Event, error
 // yieldEvents yields the events of an update one by one. If the loop is left, the rest comes first the next time.
 func (s *Subscription) yieldEvents(i item, yield func(*millrace.Event, error) bool) bool {
 	for n, e := range i.update.Events {
-		s.given.reachEvent(e)
+		s.given.ReachEvent(e)
 		if !yield(e, nil) {
 			if rest := i.update.Events[n+1:]; len(rest) > 0 {
 				i.update.Events = rest
@@ -141,7 +152,7 @@ func (s *Subscription) yieldEvents(i item, yield func(*millrace.Event, error) bo
 
 func (s *Subscription) take(ctx context.Context) (item, error) {
 	if len(s.pending) == 0 {
-		items, err := s.queue.take(ctx)
+		items, err := s.queue.Take(ctx)
 		if err != nil {
 			return item{}, err
 		}

@@ -4,10 +4,32 @@ import (
 	"github.com/millrace-dev/millrace"
 	millracev1 "github.com/millrace-dev/millrace/proto/millrace/v1"
 	"github.com/millrace-dev/millrace/proto/wire"
+	"github.com/millrace-dev/millrace/sdk/go/internal/holding"
+	"github.com/millrace-dev/millrace/sdk/go/internal/queue"
 )
 
 // remembered is how many marks a track keeps, so as to tell a repeated event from one of another lineage.
 const remembered = 16
+
+// item is an update on its way to the application.
+type item struct {
+	update millrace.Update
+	track  *track
+}
+
+func newQueue(maxBytes int) *queue.Queue[item] {
+	return queue.New(maxBytes, func(i *item) int { return updateSize(&i.update) })
+}
+
+// updateSize is what an update is charged for, in bytes.
+func updateSize(u *millrace.Update) int {
+	const overhead = 128
+	size := overhead + len(u.Topic)
+	for _, e := range u.Events {
+		size += e.Size()
+	}
+	return size
+}
 
 // track is one topic or pattern of a stream: up to where it was received, and whether what comes next follows on.
 type track struct {
@@ -41,6 +63,9 @@ func newTrack(want millrace.Subscription) *track {
 	}
 	return t
 }
+
+// subject is what the topic was asked for as.
+func (t *track) subject() holding.Subject { return holding.Subject{Want: t.want, Matched: t.matched} }
 
 // request asks for the topic on the next stream, from where this one ended.
 func (t *track) request(alias uint32) *millracev1.Subscription {

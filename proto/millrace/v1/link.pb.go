@@ -246,8 +246,8 @@ type Command_Publish struct {
 }
 
 type Command_Broadcast struct {
-	// Store an event on the strength of membership: the sender's session must be a member of the topic. Replied to with
-	// the ack.
+	// Store an event on the strength of membership: the sender's session must be a member of the topic. Of who is no gateway
+	// the broker knows that once it has replied to the join. Replied to with the ack.
 	Broadcast *NewEvent `protobuf:"bytes,6,opt,name=broadcast,proto3,oneof"`
 }
 
@@ -269,7 +269,7 @@ type Command_Leave struct {
 
 type Command_RosterSent struct {
 	// All members that the peer holds were told: those that the broker still had from an earlier link of this peer have
-	// left. Sent once after each hello that names a peer with members.
+	// left. Sent once after each hello that names a peer.
 	RosterSent *RosterSent `protobuf:"bytes,10,opt,name=roster_sent,json=rosterSent,proto3,oneof"`
 }
 
@@ -873,8 +873,8 @@ type Hello struct {
 	MinVersion uint32 `protobuf:"varint,1,opt,name=min_version,json=minVersion,proto3" json:"min_version,omitempty"`
 	// The newest version that the peer speaks.
 	MaxVersion uint32 `protobuf:"varint,2,opt,name=max_version,json=maxVersion,proto3" json:"max_version,omitempty"`
-	// Names the peer over its reconnects and restarts of the broker; members are held under one lease for it. Empty for a
-	// peer without members.
+	// Names the peer over its reconnects and restarts of the broker; members are held under one lease for it. Those of a peer
+	// without a name leave as soon as the link ends. Of two links with the same name and subject the newer ends the older.
 	Peer string `protobuf:"bytes,3,opt,name=peer,proto3" json:"peer,omitempty"`
 	// What the peer is, for people: software and version.
 	Agent string `protobuf:"bytes,4,opt,name=agent,proto3" json:"agent,omitempty"`
