@@ -38,7 +38,7 @@ func TestALiveSessionGoesOnWithTheConnectionThatCameLast(t *testing.T) {
 		}
 		h.elapse(time.Minute)
 		h.wantRoster("room", id+"=1")
-		h.wantLifecycle("room", "joined, occupied")
+		h.wantLifecycle("room", "joined > occupied")
 		h.wantStay(millrace.SessionsTopic)
 	})
 }
@@ -65,7 +65,7 @@ func TestASessionThatIsBlockedGivesWayAtOnce(t *testing.T) {
 		p.Cut()
 		q.CheckHead(h, "a")
 		h.elapse(time.Minute)
-		h.wantLifecycle("room", "joined, occupied")
+		h.wantLifecycle("room", "joined > occupied")
 	})
 }
 
@@ -91,7 +91,7 @@ func TestACopyOfAnOlderCursorDisturbsNobody(t *testing.T) {
 		}
 		h.elapse(time.Minute)
 		h.wantRoster("room", q.Session.ID()+"=1")
-		h.wantLifecycle("room", "joined, occupied")
+		h.wantLifecycle("room", "joined > occupied")
 	})
 }
 
@@ -121,7 +121,7 @@ func TestAPeerThatNeverGotItsNewCursorComesBackWithTheOldOne(t *testing.T) {
 			h.Fatal("it got another id")
 		}
 		h.wantRoster("room", q.Session.ID()+"=1")
-		h.wantLifecycle("room", "joined, occupied")
+		h.wantLifecycle("room", "joined > occupied")
 		for _, p := range dead {
 			p.Cut()
 		}
@@ -140,7 +140,7 @@ func TestASessionThatWentOnElsewhereEndsWithConflictAndTakesNothingAlong(t *test
 		wantEnd(h, p, millrace.ReasonConflict)
 		h.elapse(time.Minute)
 		h.wantRoster("room", q.Session.ID()+"=1")
-		h.wantLifecycle("room", "joined, occupied")
+		h.wantLifecycle("room", "joined > occupied")
 		h.wantStay(millrace.SessionsTopic)
 
 		q.Session.Heard()
@@ -158,7 +158,7 @@ func TestASessionThatWentOnElsewhereEndsWithConflictAndTakesNothingAlong(t *test
 		}
 		h.elapse(time.Minute)
 		h.wantRoster("room", late.Session.ID()+"=1")
-		h.wantLifecycle("room", "joined, occupied")
+		h.wantLifecycle("room", "joined > occupied")
 	})
 }
 
