@@ -160,6 +160,27 @@ func TestWhoIsNotTheSessionsPeerLearnsNothingAtAnyGateway(t *testing.T) {
 	s.here.wants(http.StatusAccepted, "{}", "POST", path, leave, auth...)
 }
 
+// A session that has come back is not commanded by what its peer had before, at any gateway.
+func TestTheCursorOfAFormerConnectionIsNoAuthority(t *testing.T) {
+	s := settle(t)
+	p, path, cursor := s.there.seated("alice")
+	p.Cut()
+	<-p.Session.Done()
+	grant, err := doorman{}.Authenticate(t.Context(), "alice")
+	if err != nil {
+		t.Fatal(err)
+	}
+	again := gatewaytest.Seat{Broker: s.there.broker, Gateway: s.there.gateway, Wire: s.there.wire}.Connect(t, gateway.Opening{Grant: grant, Cursor: cursor})
+	t.Cleanup(again.Cut)
+	if again.Session.ID() != p.Session.ID() {
+		t.Fatal("the session did not come back")
+	}
+	for _, door := range []*house{s.here, s.there} {
+		door.wants(http.StatusNotFound, "no such session", "POST", path, `{"leave":{"topic":"room"}}`, "Authorization", "Bearer alice", "Millrace-Cursor", cursor)
+		door.wants(http.StatusAccepted, "{}", "POST", path, `{"leave":{"topic":"room"}}`, "Authorization", "Bearer alice", "Millrace-Cursor", again.Session.Seal())
+	}
+}
+
 func TestASessionThatIsNowhereIsNotFound(t *testing.T) {
 	s := settle(t)
 	p, path, cursor := s.there.seated("alice")
