@@ -9,7 +9,7 @@ import (
 
 func TestATargetIsASessionOrASubject(t *testing.T) {
 	for text, target := range map[string]millrace.Target{
-		"session x":     {Session: "x"},
+		"session x":         {Session: "x"},
 		"sessions of alice": {Subject: "alice"},
 	} {
 		if err := target.Validate(); err != nil || target.String() != text {

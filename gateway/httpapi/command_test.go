@@ -74,6 +74,11 @@ func (h *house) seated(subject string) (p *gatewaytest.Peer, path, cursor string
 	return p, fmt.Sprintf("/v1/sessions/%s/commands", p.Session.ID()), p.Session.Seal()
 }
 
+type peerOf struct {
+	*testing.T
+	*gatewaytest.Peer
+}
+
 func (p peerOf) until(what string, there func() bool) {
 	p.Helper()
 	for !there() {
@@ -85,11 +90,6 @@ func (p peerOf) until(what string, there func() bool) {
 		default:
 		}
 	}
-}
-
-type peerOf struct {
-	*testing.T
-	*gatewaytest.Peer
 }
 
 // Protocol 6.6.
