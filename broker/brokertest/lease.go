@@ -104,9 +104,10 @@ func (c crowd) stuck() {
 			c.must(l, join("a", member(sessionName(i), "")))
 		}
 		events += 301
-		if away.reason == millrace.LeftLost {
+		switch away.reason {
+		case millrace.LeftLost:
 			l = c.begin("h")
-		} else if away.reason == millrace.LeftLease {
+		case millrace.LeftLease:
 			c.elapse(2 * term)
 		}
 		c.Refuse(full)
