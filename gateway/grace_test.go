@@ -32,8 +32,8 @@ func TestWhoIsCutOffHasLeftWhenTheGraceIsOver(t *testing.T) {
 		h.elapse(2 * time.Second)
 		h.wantRoster("room")
 		h.elapse(time.Minute)
-		h.wantLifecycle("room", "joined occupied left:lost vacated")
-		h.wantLifecycle(millrace.SessionsTopic, "joined left:lost")
+		h.wantLifecycle("room", "joined > occupied > left:lost > vacated")
+		h.wantLifecycle(millrace.SessionsTopic, "joined > left:lost")
 	})
 }
 
@@ -72,8 +72,8 @@ func TestHowASessionEndsIsWhyItsMembershipsDo(t *testing.T) {
 				}
 				h.wantRoster("room")
 				h.wantRoster(millrace.SessionsTopic)
-				h.wantLifecycle("room", "joined occupied left:"+c.reason+" vacated")
-				h.wantLifecycle(millrace.SessionsTopic, "joined left:"+c.reason)
+				h.wantLifecycle("room", "joined > occupied > left:"+c.reason+" > vacated")
+				h.wantLifecycle(millrace.SessionsTopic, "joined > left:"+c.reason)
 			})
 		})
 	}
@@ -111,12 +111,12 @@ func TestWhoComesBackInTimeHasNotLeft(t *testing.T) {
 		}
 		h.elapse(time.Minute)
 		h.wantRoster("room", id+`="me"`)
-		h.wantLifecycle("room", "joined occupied")
-		h.wantLifecycle("quiet", "joined occupied")
+		h.wantLifecycle("room", "joined > occupied")
+		h.wantLifecycle("quiet", "joined > occupied")
 		h.wantStay(millrace.SessionsTopic)
 		p.Session.Closed()
 		h.elapse(time.Minute)
-		h.wantLifecycle("room", "joined occupied left:closed vacated")
+		h.wantLifecycle("room", "joined > occupied > left:closed > vacated")
 	})
 }
 
@@ -163,8 +163,8 @@ func TestWhoComesBackTooLateIsToldSoAndStaysSubscribed(t *testing.T) {
 			r.Session.Closed()
 			h.settle()
 		}
-		const once = "joined occupied left:lost vacated joined occupied left:lost vacated joined occupied left:closed vacated"
-		h.wantLifecycle("room", once+" "+once)
+		const once = "joined > occupied > left:lost > vacated > joined > occupied > left:lost > vacated > joined > occupied > left:closed > vacated"
+		h.wantLifecycle("room", once+" > "+once)
 	})
 }
 
@@ -188,7 +188,7 @@ func TestACursorAloneMakesNobodyAMember(t *testing.T) {
 		}
 		h.settle()
 		h.wantRoster("room", p.Session.ID()+"=1")
-		h.wantLifecycle("room", "joined occupied")
+		h.wantLifecycle("room", "joined > occupied")
 	})
 }
 
@@ -205,8 +205,8 @@ func TestMembersOfAGatewayThatDiesLeaveWithItsLeaseUnlessTheyAreBack(t *testing.
 		doomed.broker.Expire()
 		h.settle()
 		h.wantRoster("room", back.Session.ID()+"=1")
-		h.wantLifecycle("room", "joined occupied joined left:lease")
-		h.wantLifecycle(millrace.SessionsTopic, "joined joined left:lease")
+		h.wantLifecycle("room", "joined > occupied > joined > left:lease")
+		h.wantLifecycle(millrace.SessionsTopic, "joined > joined > left:lease")
 	})
 }
 
@@ -266,7 +266,7 @@ func TestEverySessionIsAMemberOfAllSessions(t *testing.T) {
 		}
 		q.Session.Closed()
 		h.elapse(time.Minute)
-		h.wantLifecycle(millrace.SessionsTopic, "joined updated left:closed")
+		h.wantLifecycle(millrace.SessionsTopic, "joined > updated > left:closed")
 	})
 }
 

@@ -43,7 +43,7 @@ func (h *house) lifecycle(topic string) string {
 		}
 		all = append(all, text)
 	}
-	return strings.Join(all, " ")
+	return strings.Join(all, " > ")
 }
 
 func (h *house) wantRoster(topic string, want ...string) {
@@ -144,7 +144,7 @@ func TestWhoJoinsIsAMemberAndGetsWhatIsSaid(t *testing.T) {
 		h.settle()
 		p.CheckHead(h, "room")
 		h.wantRoster("room", q.Session.ID()+`="x"`)
-		h.wantLifecycle("room", "joined occupied joined updated updated left:asked")
+		h.wantLifecycle("room", "joined > occupied > joined > updated > updated > left:asked")
 	})
 }
 
@@ -271,7 +271,7 @@ func TestAMembershipEndsWithItsSubscription(t *testing.T) {
 				h.Errorf("of %s it was told %q", topic, got)
 			}
 			h.wantRoster(topic)
-			h.wantLifecycle(topic, "joined occupied left:"+want+" vacated")
+			h.wantLifecycle(topic, "joined > occupied > left:"+want+" > vacated")
 		}
 		lines := p.Lines()
 		left := slices.IndexFunc(lines, func(l gatewaytest.Line) bool { f, ok := l.Frame.(*gateway.Left); return ok && f.Topic == "lost" })

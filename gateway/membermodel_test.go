@@ -18,7 +18,7 @@ import (
 // gateway, in time or too late, while gateways die and are cut off from the broker. In the end the members are those of the
 // sessions that live, and the lifecycle logs have led there.
 func TestWhoIsAMemberIsWhoShouldBe(t *testing.T) {
-	seeds := 200
+	seeds := 100
 	if testing.Short() {
 		seeds = 10
 	}

@@ -38,7 +38,7 @@ func TestALiveSessionGoesOnWithTheConnectionThatCameLast(t *testing.T) {
 		}
 		h.elapse(time.Minute)
 		h.wantRoster("room", id+"=1")
-		h.wantLifecycle("room", "joined occupied")
+		h.wantLifecycle("room", "joined > occupied")
 		h.wantStay(millrace.SessionsTopic)
 	})
 }
@@ -65,7 +65,7 @@ func TestASessionThatIsBlockedGivesWayAtOnce(t *testing.T) {
 		p.Cut()
 		q.CheckHead(h, "a")
 		h.elapse(time.Minute)
-		h.wantLifecycle("room", "joined occupied")
+		h.wantLifecycle("room", "joined > occupied")
 	})
 }
 
@@ -91,7 +91,7 @@ func TestACopyOfAnOlderCursorDisturbsNobody(t *testing.T) {
 		}
 		h.elapse(time.Minute)
 		h.wantRoster("room", q.Session.ID()+"=1")
-		h.wantLifecycle("room", "joined occupied")
+		h.wantLifecycle("room", "joined > occupied")
 	})
 }
 
@@ -100,6 +100,7 @@ func TestAPeerThatNeverGotItsNewCursorComesBackWithTheOldOne(t *testing.T) {
 	wires(t, shared(), func(h *house, w *gateway.Wire) {
 		p := h.member(w, "room", "1")
 		h.cut(p)
+		var dead []*gatewaytest.Peer
 		for i := range 6 {
 			seat := h.seat(w)
 			seat.Stalled = true
@@ -111,7 +112,7 @@ func TestAPeerThatNeverGotItsNewCursorComesBackWithTheOldOne(t *testing.T) {
 			if i%2 == 0 {
 				h.cut(q)
 			} else { // the gateway takes the socket for alive
-				defer q.Cut()
+				dead = append(dead, q)
 			}
 		}
 		q := h.resume(w, p.Cursor())
@@ -120,7 +121,10 @@ func TestAPeerThatNeverGotItsNewCursorComesBackWithTheOldOne(t *testing.T) {
 			h.Fatal("it got another id")
 		}
 		h.wantRoster("room", q.Session.ID()+"=1")
-		h.wantLifecycle("room", "joined occupied")
+		h.wantLifecycle("room", "joined > occupied")
+		for _, p := range dead {
+			p.Cut()
+		}
 	})
 }
 
@@ -136,7 +140,7 @@ func TestASessionThatWentOnElsewhereEndsWithConflictAndTakesNothingAlong(t *test
 		wantEnd(h, p, millrace.ReasonConflict)
 		h.elapse(time.Minute)
 		h.wantRoster("room", q.Session.ID()+"=1")
-		h.wantLifecycle("room", "joined occupied")
+		h.wantLifecycle("room", "joined > occupied")
 		h.wantStay(millrace.SessionsTopic)
 
 		q.Session.Heard()
@@ -154,7 +158,7 @@ func TestASessionThatWentOnElsewhereEndsWithConflictAndTakesNothingAlong(t *test
 		}
 		h.elapse(time.Minute)
 		h.wantRoster("room", late.Session.ID()+"=1")
-		h.wantLifecycle("room", "joined occupied")
+		h.wantLifecycle("room", "joined > occupied")
 	})
 }
 

@@ -1,6 +1,7 @@
 package gatewaytest
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"encoding/json"
@@ -116,7 +117,7 @@ func (b *Broker) change(c millrace.MemberChange) millrace.MemberAck {
 		return refusal(millrace.ReasonConflict, "the session has gone on elsewhere")
 	}
 	m.generation, m.holder = c.Generation, b
-	if c.Kind != millrace.MemberResume && string(m.member.Data) != string(c.Member.Data) {
+	if c.Kind != millrace.MemberResume && !bytes.Equal(m.member.Data, c.Member.Data) {
 		m.member.Data = c.Member.Data
 		b.chronicle(c.Topic, millrace.MemberEvent{Kind: millrace.MemberUpdated, Member: m.member})
 	}
