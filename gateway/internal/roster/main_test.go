@@ -1,6 +1,7 @@
 package roster_test
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -40,7 +41,7 @@ type house struct {
 
 const interval = 100 * time.Millisecond
 
-// in runs body with lists of at most most members, in a bubble.
+// in runs body in a bubble, with lists that are no longer than most.
 func in(t *testing.T, most int, body func(h *house)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
@@ -263,7 +264,7 @@ func (o *onlooker) wants() {
 }
 
 func same(a, b millrace.Member) bool {
-	return a.Session == b.Session && a.Subject == b.Subject && string(a.Data) == string(b.Data) && a.Joined.Equal(b.Joined)
+	return a.Session == b.Session && a.Subject == b.Subject && bytes.Equal(a.Data, b.Data) && a.Joined.Equal(b.Joined)
 }
 
 // edition takes one edition, which must be there.
