@@ -199,3 +199,37 @@ func TestADisconnectedPeerIsToldWhetherItMayComeBack(t *testing.T) {
 		h.visit(w, "alice") // anew
 	})
 }
+
+// A gateway that a session was not at keeps it out too: it may come there next.
+func TestWhoWasSentAwayForGoodDoesNotComeBackWithItsCursor(t *testing.T) {
+	out := millrace.Errorf(millrace.ReasonForbidden, "out")
+	in(t, gateway.Config{SealKey: []byte("0123456789abcdef")}, func(h *house) {
+		comes := func(cursor string) millrace.Reason {
+			q, err := h.seat(h.wire).Dial(gateway.Opening{Grant: narrow("alice"), Cursor: cursor})
+			if err != nil {
+				return millrace.AsError(err).Reason
+			}
+			h.peers = append(h.peers, q)
+			h.cut(q)
+			return ""
+		}
+		p := h.visit(h.wire, "alice")
+		h.settle()
+		h.disconnect(millrace.Target{Subject: "alice"}, out, 1, "") // in the same second
+		<-p.Over()
+		if r := comes(p.Cursor()); r != millrace.ReasonForbidden {
+			h.Errorf("one of a subject is answered %q", r)
+		}
+		elsewhere := h.visit(h.wire, "alice")
+		h.settle()
+		cursor := elsewhere.Cursor()
+		h.cut(elsewhere)
+		if r := comes(cursor); r != "" {
+			h.Errorf("one that began after that is answered %q", r)
+		}
+		h.disconnect(millrace.Target{Session: elsewhere.Session.ID()}, out, 0, millrace.ReasonNotFound)
+		if r := comes(cursor); r != millrace.ReasonForbidden {
+			h.Errorf("one that is not here is answered %q", r)
+		}
+	})
+}

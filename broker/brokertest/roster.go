@@ -1,8 +1,11 @@
 package brokertest
 
 import (
+	"context"
 	"fmt"
+	"math/rand/v2"
 	"strconv"
+	"sync"
 	"testing"
 	"time"
 
@@ -240,3 +243,106 @@ func (c crowd) left(topic, session, reason string) {
 }
 
 func sessionName(i int) string { return fmt.Sprintf("s%05d", i) }
+
+// concurrent lets many holders do all that they can at once, on few sessions and topics.
+func (c crowd) concurrent() {
+	const holders, steps = 8, 400
+	topics := []string{"a", "b", millrace.SessionsTopic}
+	stop := make(chan struct{})
+	var sweepers, holding sync.WaitGroup
+	for range 2 {
+		sweepers.Go(func() {
+			for {
+				if _, err := c.Roster.Sweep(c.Context()); err != nil {
+					c.Error(err)
+				}
+				select {
+				case <-stop:
+					return
+				default:
+				}
+			}
+		})
+	}
+	for i := range holders {
+		holding.Go(func() { c.disturb(fmt.Sprintf("h%d", i), topics, steps, rand.New(rand.NewPCG(7, uint64(i)))) })
+	}
+	holding.Wait()
+	close(stop)
+	sweepers.Wait()
+	for _, topic := range topics {
+		if c.audit(topic).At.Offset < 100 {
+			c.Fatalf("hardly anything happened in %s", topic)
+		}
+	}
+	c.elapse(2 * term)
+	if _, err := c.Roster.Sweep(c.Context()); err != nil {
+		c.Fatal(err)
+	}
+	for _, topic := range topics {
+		if f := c.audit(topic); len(f.Members) > 0 {
+			c.Fatalf("members of %s outlived their leases: %v", topic, f.Members)
+		}
+	}
+}
+
+// disturb is one holder who asks for changes of everybody at random, and begins, settles and ends leases.
+func (c crowd) disturb(holder string, topics []string, steps int, chance *rand.Rand) {
+	l := c.begin(holder)
+	for range steps {
+		topic, session := topics[chance.IntN(len(topics))], sessionName(chance.IntN(12))
+		change := again(join(topic, member(session, session[len(session)-1:])), uint32(chance.IntN(3)))
+		var err error
+		switch n := chance.IntN(100); {
+		case n < 45:
+			change.Kind = millrace.MemberChangeKind(1 + chance.IntN(4))
+			change.Reason = "asked"
+			if chance.IntN(4) == 0 {
+				change.Member.Data = []byte(`"other"`)
+			}
+			if ack := c.Roster.Change(c.Context(), l, []millrace.MemberChange{change})[0]; ack.Err != nil {
+				err = ack.Err
+			}
+		case n < 75:
+			_, err = c.Roster.Members(c.Context(), topic, millrace.MemberRange{Limit: 5})
+		case n < 85:
+			l = c.begin(holder)
+		case n < 92:
+			err = c.Roster.Settle(c.Context(), l)
+		case n < 96:
+			err = c.Roster.End(c.Context(), l, "closed")
+		default:
+			l, err = c.Roster.Begin(c.Context(), holder, 0) // it has run out at once
+		}
+		if e := millrace.AsError(err); e != nil && e.Reason != millrace.ReasonNotFound && e.Reason != millrace.ReasonConflict {
+			c.Errorf("%s: %v", holder, err)
+		}
+	}
+}
+
+func (c crowd) over() {
+	l := c.begin("h")
+	c.must(l, join("a", member("s1", "alice")))
+	ctx, cancel := context.WithCancel(c.Context())
+	cancel()
+	if _, err := c.Roster.Begin(ctx, "gone", term); err == nil {
+		c.Fatal("a lease begins whose caller has gone")
+	}
+	c.expect("a", 2, "s1")
+	if err := c.Roster.Close(); err != nil {
+		c.Fatal(err)
+	}
+	_, begun := c.Roster.Begin(c.Context(), "h", term)
+	_, swept := c.Roster.Sweep(c.Context())
+	_, read := c.Roster.Members(c.Context(), "a", millrace.MemberRange{})
+	for _, err := range []error{
+		begun, swept, read,
+		c.Roster.Renew(c.Context(), l, term), c.Roster.Settle(c.Context(), l), c.Roster.End(c.Context(), l, "closed"),
+	} {
+		c.refused(err, millrace.ReasonUnavailable)
+	}
+	c.denied(l, leave("a", "s1", "asked"), millrace.ReasonUnavailable)
+	if err := c.Roster.Close(); err != nil {
+		c.Fatal(err)
+	}
+}

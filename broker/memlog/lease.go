@@ -3,6 +3,7 @@ package memlog
 import (
 	"cmp"
 	"context"
+	"runtime"
 	"time"
 
 	"github.com/millrace-dev/millrace"
@@ -223,6 +224,7 @@ func (r *Roster) disband(ctx context.Context, h *holder, l broker.Lease) error {
 func (r *Roster) empty(ctx context.Context, h *holder, l broker.Lease, next func() (*membership, string)) error {
 	var refused *millrace.Error
 	for {
+		runtime.Gosched() // else this goroutine has the lock again before those who wait for it are awake: BenchmarkSweep
 		done, err := r.emptySome(ctx, h, l, next, &refused)
 		if err != nil {
 			return err

@@ -7,8 +7,8 @@ import (
 	"github.com/millrace-dev/millrace"
 )
 
-// room is the members of one topic, in the order in which they joined. The one who leaves leaves an empty slot behind, until
-// there are more of those than of the others. All of it is protected by the roster's mu.
+// room is the members of one topic, in the order in which they joined. Who leaves makes an empty place, until there are more of
+// those than of the others. All of it is protected by the roster's mu.
 type room struct {
 	topic    string
 	line     []place
@@ -20,7 +20,7 @@ type room struct {
 type place struct {
 	number uint64      // the member's, counted over all rooms
 	member *membership // nil: it left
-	skip   int         // of an empty one: so many slots from here on are empty, at least
+	skip   int         // of an empty one: so many places from here on are empty, at least
 }
 
 // seat is a session or a subject in a room. The roster has one map of all, since most rooms are too small for their own.
@@ -88,7 +88,7 @@ func (in *room) add(m *membership, number uint64) {
 	in.count++
 }
 
-// remove empties the slot of a member. Empty slots are done away with once they are the most, so that what one costs is paid
+// remove empties the place of a member. Empty places are done away with once they are the most, so that what one costs is paid
 // by those who made it.
 func (in *room) remove(m *membership) {
 	const few = 16
@@ -125,7 +125,7 @@ func (in *room) page(after uint64, limit int) (members []millrace.Member, last u
 	return members, last
 }
 
-// occupied returns the first place from one on where a member stands. On the way it lets empty slots know how many follow
+// occupied returns the first place from one on where a member stands. On the way it lets empty places know how many follow
 // on them, so that a long row of them is gone over once.
 func (in *room) occupied(from int) int {
 	at := from

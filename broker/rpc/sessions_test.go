@@ -186,7 +186,10 @@ func TestCommandsToSessionsAreCheckedBeforeAnybodyIsAsked(t *testing.T) {
 		_, err := operate(bearer(f.ctx, "alice"), c, wire.Target(alice))
 		refused(t, err, millrace.ReasonForbidden)
 		for _, target := range []*millracev1.SessionTarget{
-			nil, {}, {Target: &millracev1.SessionTarget_Session{}}, {Target: &millracev1.SessionTarget_Subject{}},
+			nil,
+			{},
+			{Target: &millracev1.SessionTarget_Session{}},
+			{Target: &millracev1.SessionTarget_Subject{}},
 			{Target: &millracev1.SessionTarget_Session{Session: string(make([]byte, 5000))}},
 		} {
 			if _, err := operate(ctx, c, target); wire.ParseStatus(err).Reason != millrace.ReasonBadRequest {

@@ -209,7 +209,8 @@ func TestABackendReachesIntoLiveSessionsWhereverTheyAre(t *testing.T) {
 	}
 	back.over()
 	end := two.next()
-	for ; end.kind != "closed"; end = two.next() {
+	for end.kind != "closed" {
+		end = two.next()
 	}
 	if end.close != 4003 || end.reason != "forbidden" {
 		t.Errorf("the WebSocket was closed with %+v", end)

@@ -1,9 +1,11 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"time"
 
 	"github.com/millrace-dev/millrace/auth"
@@ -56,5 +58,50 @@ func (j *tokenJob) run(_ context.Context, _ []string, std streams) error {
 		return err
 	}
 	fmt.Fprintln(std.out, token)
+	return nil
+}
+
+// key is the secret that tokens are signed with, as a command is told of it.
+type key struct {
+	text string
+	path string
+
+	secret []byte // set by load; empty if there is none
+}
+
+func (k *key) settings() []settings.Setting {
+	take := func(text string) error {
+		if len(text) < auth.MinKeyBytes {
+			return fmt.Errorf("at least %d bytes", auth.MinKeyBytes)
+		}
+		k.text = text
+		return nil
+	}
+	return []settings.Setting{
+		{
+			Name: "key", Value: settings.Func(take, "SECRET", ""), Secret: true,
+			Doc: "secret that tokens are signed with by HS256, at least 32 bytes; rather by MILLRACE_KEY than by the flag, which others can see",
+		},
+		{Name: "key-file", Value: settings.Text(&k.path, "FILE"), Doc: "file with that secret"},
+	}
+}
+
+// load finds the secret. White space around it in a file is not part of it.
+func (k *key) load(t *settings.Table) error {
+	switch {
+	case k.path == "":
+		k.secret = []byte(k.text)
+		return nil
+	case t.Told("key"):
+		return fmt.Errorf("%s: there is %s too; want one of them", t.Where("key-file"), t.Where("key"))
+	}
+	text, err := os.ReadFile(k.path)
+	if err != nil {
+		return fmt.Errorf("%s: %w", t.Where("key-file"), err)
+	}
+	k.secret = bytes.TrimSpace(text)
+	if len(k.secret) < auth.MinKeyBytes {
+		return fmt.Errorf("%s: %w", t.Where("key-file"), errors.New("the file holds a key of less than 32 bytes"))
+	}
 	return nil
 }

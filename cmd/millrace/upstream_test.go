@@ -96,14 +96,15 @@ func (b backing) upstream(t *testing.T, name string) (_ gateway.Upstream, end fu
 		t.Fatal(err)
 	}
 	t.Cleanup(members.Close)
-	return struct {
-			*broker.Broker
-			*broker.Feed
-			*broker.Holder
-		}{b.Broker, feed, members}, func() {
-			feed.Close()
-			members.Close()
-		}
+	u := struct {
+		*broker.Broker
+		*broker.Feed
+		*broker.Holder
+	}{b.Broker, feed, members}
+	return u, func() {
+		feed.Close()
+		members.Close()
+	}
 }
 
 func TestTheBrokerItselfIsAnUpstream(t *testing.T) {

@@ -29,9 +29,9 @@ type UpstreamHarness struct {
 	// Sever cuts the upstream off from its broker until heal is called. Nil if nothing can come between them.
 	Sever func() (heal func())
 
-	// Second opens another upstream of the same broker, which close closes. Members of either leave soon after it was closed: a
+	// Second opens another upstream of the same broker, which end closes. Members of either leave soon after it was closed: a
 	// lease lasts for a few seconds. Nil if the upstream keeps no members.
-	Second func() (_ gateway.Upstream, close func())
+	Second func() (_ gateway.Upstream, end func())
 
 	// Close closes the upstream.
 	Close func()

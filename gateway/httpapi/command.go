@@ -61,7 +61,7 @@ func (h *Handler) command(w http.ResponseWriter, r *http.Request) {
 		} else {
 			f, err = h.pass(ctx, p, b)
 		}
-		if f == nil && err == nil {
+		if err == nil && f == told {
 			writeJSON(w, http.StatusAccepted, []byte("{}"))
 			return
 		}
@@ -77,8 +77,10 @@ func answer(w http.ResponseWriter, id uint32, f gateway.Frame, err error) {
 	writeJSON(w, http.StatusOK, frame.AppendJSON(nil, id, f))
 }
 
-// do runs a command in a session of this gateway, for its peer with a grant. It returns the answer, nil if the session's own
-// connection is told.
+// told is the answer to what the session's own connection is told.
+var told gateway.Frame = gateway.Done{}
+
+// do runs a command in a session of this gateway, for its peer with a grant, and returns the answer.
 func do(ctx context.Context, s *gateway.Session, grant *millrace.Grant, id uint32, c gateway.Command) (gateway.Frame, error) {
 	switch c := c.(type) {
 	case gateway.Broadcast:
@@ -91,7 +93,7 @@ func do(ctx context.Context, s *gateway.Session, grant *millrace.Grant, id uint3
 		return nil, millrace.Errorf(millrace.ReasonBadRequest, "it is answered by the gateway that it came to")
 	default:
 		s.Pass(id, c)
-		return nil, nil
+		return told, nil
 	}
 }
 
@@ -130,7 +132,7 @@ func owns(s *gateway.Session, seal string) bool {
 	return subtle.ConstantTimeCompare([]byte(s.Seal()), []byte(seal)) == 1
 }
 
-// pass runs a command in a session of another gateway. It returns the answer, nil if the session's own connection is told.
+// pass runs a command in a session of another gateway, and returns the answer.
 func (h *Handler) pass(ctx context.Context, p post, body []byte) (gateway.Frame, error) {
 	b, refusal := frame.ToProtobuf(body)
 	if refusal != nil {
@@ -138,7 +140,7 @@ func (h *Handler) pass(ctx context.Context, p post, body []byte) (gateway.Frame,
 	}
 	b, err := h.config.Elsewhere.Pass(ctx, p.session, p.seal, b)
 	if err != nil || len(b) == 0 {
-		return nil, err
+		return told, err
 	}
 	f, refusal := frame.DecodeAnswer(b)
 	if refusal != nil {
@@ -162,7 +164,7 @@ func (h *Handler) Pass(ctx context.Context, session, seal, subject string, b []b
 		return nil, refusal
 	}
 	f, err := do(ctx, s, s.Grant(), id, c)
-	if err != nil || f == nil {
+	if err != nil || f == told {
 		return nil, err
 	}
 	return frame.AppendProtobuf(nil, id, f), nil

@@ -74,6 +74,11 @@ func (h *house) seated(subject string) (p *gatewaytest.Peer, path, cursor string
 	return p, fmt.Sprintf("/v1/sessions/%s/commands", p.Session.ID()), p.Session.Seal()
 }
 
+type peerOf struct {
+	*testing.T
+	*gatewaytest.Peer
+}
+
 func (p peerOf) until(what string, there func() bool) {
 	p.Helper()
 	for !there() {
@@ -85,11 +90,6 @@ func (p peerOf) until(what string, there func() bool) {
 		default:
 		}
 	}
-}
-
-type peerOf struct {
-	*testing.T
-	*gatewaytest.Peer
 }
 
 // Protocol 6.6.
@@ -158,6 +158,27 @@ func TestWhoIsNotTheSessionsPeerLearnsNothingAtAnyGateway(t *testing.T) {
 	s.here.wants(http.StatusNotFound, "no such session", "POST", path, leave, auth...)
 	s.passed.subject = "alice"
 	s.here.wants(http.StatusAccepted, "{}", "POST", path, leave, auth...)
+}
+
+// A session that has come back is not commanded by what its peer had before, at any gateway.
+func TestTheCursorOfAFormerConnectionIsNoAuthority(t *testing.T) {
+	s := settle(t)
+	p, path, cursor := s.there.seated("alice")
+	p.Cut()
+	<-p.Session.Done()
+	grant, err := doorman{}.Authenticate(t.Context(), "alice")
+	if err != nil {
+		t.Fatal(err)
+	}
+	again := gatewaytest.Seat{Broker: s.there.broker, Gateway: s.there.gateway, Wire: s.there.wire}.Connect(t, gateway.Opening{Grant: grant, Cursor: cursor})
+	t.Cleanup(again.Cut)
+	if again.Session.ID() != p.Session.ID() {
+		t.Fatal("the session did not come back")
+	}
+	for _, door := range []*house{s.here, s.there} {
+		door.wants(http.StatusNotFound, "no such session", "POST", path, `{"leave":{"topic":"room"}}`, "Authorization", "Bearer alice", "Millrace-Cursor", cursor)
+		door.wants(http.StatusAccepted, "{}", "POST", path, `{"leave":{"topic":"room"}}`, "Authorization", "Bearer alice", "Millrace-Cursor", again.Session.Seal())
+	}
 }
 
 func TestASessionThatIsNowhereIsNotFound(t *testing.T) {

@@ -32,6 +32,7 @@ func (m Machine) Open(now time.Time) (Machine, Act) {
 func (m Machine) Connected(now time.Time) (Machine, Act) {
 	return m.step(drive.Input{Kind: drive.Connected}, now, 0)
 }
+
 func (m Machine) Due(now time.Time) (Machine, Act) {
 	return m.step(drive.Input{Kind: drive.Due}, now, 0)
 }

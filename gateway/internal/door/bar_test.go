@@ -27,8 +27,11 @@ func TestWhoWasSentAwayForGoodIsRefusedForAWhile(t *testing.T) {
 			sealed           time.Time
 			refused          bool
 		}{
-			{"s", "alice", start, true}, {"s", "alice", late, true}, {"x", "alice", start, false},
-			{"x", "bob", start, true}, {"x", "bob", late, false},
+			{"s", "alice", start, true},
+			{"s", "alice", late, true},
+			{"x", "alice", start, false},
+			{"x", "bob", start, true},
+			{"x", "bob", late, false},
 		} {
 			if err := b.Refuses(c.session, c.subject, c.sealed); (err != nil) != c.refused {
 				t.Errorf("%+v: %v", c, err)

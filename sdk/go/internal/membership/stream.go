@@ -27,9 +27,13 @@ func (r *Registry) Open(limit int) {
 	r.Lost()
 	r.open, r.limit = true, limit
 	r.untold, r.unsettled = len(r.seats), true
-	for _, s := range r.seats {
-		s.first = true
-		r.push(s)
+	for _, held := range []bool{true, false} { // so that what is asked is answered with the counts of all
+		for _, s := range r.seats {
+			if s.held == held {
+				s.first = true
+				r.push(s)
+			}
+		}
 	}
 }
 
