@@ -146,18 +146,22 @@ const (
 	sessionHolder = "session:"
 )
 
-// maxPeerBytes bounds the name of a peer.
-const maxPeerBytes = broker.MaxNameBytes - len(gatewayHolder)
+// Bounds of what a peer calls itself.
+const (
+	maxInstanceBytes = 64
+	maxPeerBytes     = broker.MaxNameBytes - len(gatewayHolder) - maxInstanceBytes - len(":")
+)
 
-// standing returns the session of a link and in whose name its members are held. Those of a gateway are held in its own
-// name, whatever its session. Who else names itself is the same session over its reconnects, which nobody has who has not
+// standing returns the session of a link and in whose name its members are held. Those of a gateway are held in the
+// name of its process, whatever its session, so that a process which takes the place of another does not dismiss the other's
+// members, who may be on their way back. Who else names itself is the same session over its reconnects, which nobody has who has not
 // both the subject and the name; it is held in a name that no gateway can have.
 func standing(subject string, hello *millracev1.Hello) (session, holder string) {
 	switch peer := hello.GetPeer(); {
 	case peer == "":
 		session = rand.Text()
 	case hello.GetGateway():
-		return rand.Text(), gatewayHolder + peer
+		return rand.Text(), gatewayHolder + hello.GetInstance() + ":" + peer
 	default:
 		// The length keeps the two apart, wherever one ends.
 		sum := sha256.Sum256(fmt.Appendf(nil, "session %d %s%s", len(subject), subject, peer))

@@ -186,6 +186,9 @@ func (l *link) greet(hello *millracev1.Hello) (func(), error) {
 	if n := len(hello.GetPeer()); n > maxPeerBytes {
 		return nil, millrace.Errorf(millrace.ReasonBadRequest, "the peer id has %d bytes; at most %d are allowed", n, maxPeerBytes)
 	}
+	if n := len(hello.GetInstance()); n > maxInstanceBytes {
+		return nil, millrace.Errorf(millrace.ReasonBadRequest, "the peer's instance has %d bytes; at most %d are allowed", n, maxInstanceBytes)
+	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.hello != nil {

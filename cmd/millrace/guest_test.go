@@ -34,6 +34,7 @@ type guest struct {
 	waiting map[uint32]chan guestFrame
 	last    uint32
 	faults  []string
+	trace   []string // what was said, both ways
 }
 
 // guestFrame is the JSON of a server frame, as far as a guest looks.
@@ -49,7 +50,7 @@ type guestFrame struct {
 	Event        *guestPlace   `json:"event"`
 	Advanced     *guestPlace   `json:"advanced"`
 	Gap          *guestGap     `json:"gap"`
-	Joined       *guestPlace   `json:"joined"`
+	Joined       *guestJoined  `json:"joined"`
 	Left         *guestPlace   `json:"left"`
 	Members      *guestMembers `json:"members"`
 	Error        *wireError    `json:"error"`
@@ -60,6 +61,12 @@ type guestPlace struct {
 	Position *wirePosition `json:"position"`
 	Cursor   string        `json:"cursor"`
 	Error    *wireError    `json:"error"`
+}
+
+type guestJoined struct {
+	guestPlace
+
+	Member guestMember `json:"member"`
 }
 
 type guestGap struct {
@@ -96,6 +103,7 @@ func (g *guest) come(addr string) error {
 	if query.Get("cursor") == "" {
 		query = url.Values{}
 	}
+	g.note("comes to " + addr + " with " + query.Encode())
 	conn, resp, err := websocket.DefaultDialer.Dial("ws://"+addr+"/v1/ws?"+query.Encode(), nil)
 	if err != nil {
 		return err
@@ -163,6 +171,7 @@ func (g *guest) cut() {
 	if conn == nil {
 		return
 	}
+	g.note("is cut")
 	conn.NetConn().Close()
 	<-down
 }
@@ -185,6 +194,7 @@ func (g *guest) read(conn *websocket.Conn, down chan struct{}, connected func())
 			return
 		}
 		var f guestFrame
+		g.note("< " + string(b))
 		if err := json.Unmarshal(b, &f); err != nil {
 			g.fault("%s can't be read: %v", b, err)
 			return
@@ -194,6 +204,12 @@ func (g *guest) read(conn *websocket.Conn, down chan struct{}, connected func())
 			connected()
 		}
 	}
+}
+
+func (g *guest) note(line string) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.trace = append(g.trace, time.Now().Format("05.000 ")+line)
 }
 
 func (g *guest) fault(format string, args ...any) {
@@ -222,8 +238,11 @@ func (g *guest) take(f guestFrame) {
 		}
 		g.session, g.prefix = c.Session, c.Cursor
 	}
-	for _, p := range []*guestPlace{f.Subscribed, f.Event, f.Advanced, f.Joined, f.Left, f.Unsubscribed} {
+	for _, p := range []*guestPlace{f.Subscribed, f.Event, f.Advanced, f.Left, f.Unsubscribed} {
 		place(p)
+	}
+	if f.Joined != nil {
+		place(&f.Joined.guestPlace)
 	}
 	if f.Gap != nil {
 		place(&guestPlace{Topic: f.Gap.Topic, Position: &f.Gap.Until})
@@ -233,9 +252,13 @@ func (g *guest) take(f guestFrame) {
 	}
 	if f.Left != nil {
 		delete(g.views, f.Left.Topic)
+		g.unsure[f.Left.Topic] = true
 		if data, wanted := g.want[f.Left.Topic]; wanted && f.Left.Error != nil {
 			g.send(map[string]any{"join": map[string]any{"topic": f.Left.Topic, "data": json.RawMessage(data)}})
 		}
+	}
+	if f.Joined != nil && g.want[f.Joined.Topic] == string(f.Joined.Member.Data) {
+		delete(g.unsure, f.Joined.Topic)
 	}
 	if f.Members != nil {
 		g.addUp(f.Members)
@@ -287,6 +310,7 @@ func (g *guest) send(frame map[string]any) {
 		g.faults = append(g.faults, err.Error())
 		return
 	}
+	g.trace = append(g.trace, time.Now().Format("05.000 ")+"> "+string(b))
 	_ = g.conn.WriteMessage(websocket.TextMessage, b) // a connection that is gone is found by its reader
 }
 

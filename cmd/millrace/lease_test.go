@@ -72,3 +72,33 @@ func TestAKilledGatewaysMembersLeaveOnceAndThoseWhoCameBackDoNot(t *testing.T) {
 		}
 	}
 }
+
+// A gateway that is killed and comes back under its name finds the members of its former process where they were: who comes
+// back to it has not left.
+// Promise: docs/delivery.md 9.3.
+func TestMembersOfAGatewayThatIsStartedAnewUnderItsNameHaveNotLeft(t *testing.T) {
+	broker := start(t, "broker", "--listen", "127.0.0.1:0", "--lease", "30s")
+	g := start(t, "wsgateway", "--listen", freePort(t), "--broker", broker.addr("grpc"), "--anonymous", "--seal-key", sealKey, "--peer", "gateway")
+	log := followLifecycles(t, dialBroker(t, broker.addr("grpc")))
+	staying := newGuest(t, "staying")
+	if err := staying.come(g.addr("http")); err != nil {
+		t.Fatal(err)
+	}
+	staying.join("room:1", `{"v":1}`)
+	g.kill()
+	<-staying.down
+	g.run(g.args)
+	other := newGuest(t, "other") // whose join shows that the gateway's new process has told the broker of its members
+	for _, one := range []*guest{other, staying} {
+		if err := one.come(g.addr("http")); err != nil {
+			t.Fatal(err)
+		}
+		one.join("room:1", `{"v":1}`)
+	}
+	s := &soak{t: t, client: dialBroker(t, broker.addr("grpc")), gateways: []*process{g, g}}
+	want := map[string]string{staying.session: `{"v":1}`, other.session: `{"v":1}`}
+	s.until("the lifecycle log", want, func() map[string]string { return log.list("room:1") })
+	if leaves := log.leaves("room:1"); len(leaves) > 0 {
+		t.Errorf("%+v", leaves)
+	}
+}

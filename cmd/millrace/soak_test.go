@@ -12,13 +12,15 @@ import (
 	"testing"
 	"time"
 
+	"google.golang.org/grpc"
+
 	"github.com/millrace-dev/millrace"
 	millracev1 "github.com/millrace-dev/millrace/proto/millrace/v1"
 )
 
 var (
 	soakSeed   = flag.Uint64("soak.seed", 0, "seed of the soak of members; 0 is those of the table")
-	soakRounds = flag.Int("soak.rounds", 12, "rounds of the soak of members")
+	soakRounds = flag.Int("soak.rounds", 60, "rounds of the soak of members")
 )
 
 // soak is guests that come, go and are cut at random, at gateways that are killed, stopped and started anew.
@@ -250,7 +252,7 @@ func (s *soak) listed(topic string) map[string]string {
 	ctx, cancel := context.WithTimeout(s.t.Context(), patience)
 	defer cancel()
 	for page := ""; ; {
-		r, err := s.client.Presence(ctx, &millracev1.PresenceRequest{Topic: topic, Limit: 5, Page: page})
+		r, err := s.client.Presence(ctx, &millracev1.PresenceRequest{Topic: topic, Limit: 5, Page: page}, grpc.WaitForReady(true))
 		if err != nil {
 			s.t.Fatal(err)
 		}
@@ -276,7 +278,13 @@ func (s *soak) until(what string, want map[string]string, is func() map[string]s
 		select {
 		case <-look.C:
 		case <-deadline:
-			s.t.Fatalf("%s is %v; want %v\n%s", what, got, want, s.gateways[1].stderr())
+			s.t.Errorf("%s is %v; want %v\n%s", what, got, want, s.gateways[1].stderr())
+			for _, g := range s.guests {
+				if got[g.session] != want[g.session] {
+					s.t.Errorf("%s is %s:\n%s", g.name, g.session, strings.Join(g.trace, "\n"))
+				}
+			}
+			s.t.FailNow()
 		}
 	}
 }

@@ -24,16 +24,17 @@ const patience = 5 * time.Second
 // All methods may be called concurrently, Next by one goroutine at a time. Events are shared and must not be changed.
 type Link struct {
 	// Static.
-	client  *Client
-	backoff Backoff
-	gateway bool
-	peer    string
-	handler CommandHandler // nil for none
-	driver  *drive.Driver
-	queue   *queue.Queue[item]
-	ctx     context.Context // ends with the link
-	end     context.CancelCauseFunc
-	done    chan struct{} // closed when nothing runs any more
+	client   *Client
+	backoff  Backoff
+	gateway  bool
+	peer     string
+	instance string         // tells the link from one before it with the same peer
+	handler  CommandHandler // nil for none
+	driver   *drive.Driver
+	queue    *queue.Queue[item]
+	ctx      context.Context // ends with the link
+	end      context.CancelCauseFunc
+	done     chan struct{} // closed when nothing runs any more
 
 	mu      sync.Mutex
 	topics  map[string]*track    // protected by mu, as are the tracks; patterns among them
@@ -50,7 +51,8 @@ type LinkOption func(*Link)
 func AsGateway() LinkOption { return func(l *Link) { l.gateway = true } }
 
 // WithPeer gives the link's peer an id, by which operators and the broker know it over its reconnects. Two links must not
-// have the same one at a time: each would end the other. Default: a random one for each link.
+// have the same one at a time: commands would reach the newer alone, and bots would end each other. A gateway may take the id
+// of one that is gone; the members of that one stay for the lease term, for them to come back. Default: a random one for each link.
 func WithPeer(id string) LinkOption { return func(l *Link) { l.peer = id } }
 
 // Link opens a link, and returns at once. It lives until Close or the end of the client. Unless WithBackoff said
@@ -65,7 +67,7 @@ func (c *Client) Link(opts ...LinkOption) (*Link, error) {
 	}
 	b = drive.WithDefaults(b)
 	l := &Link{
-		client: c, backoff: b, peer: rand.Text(), driver: drive.New(b, c.config.log, "link"), queue: newQueue(c.config.queue),
+		client: c, backoff: b, peer: rand.Text(), instance: rand.Text(), driver: drive.New(b, c.config.log, "link"), queue: newQueue(c.config.queue),
 		done: make(chan struct{}), topics: map[string]*track{},
 		members: membership.New(func(failures int) time.Duration { return drive.Delay(b, failures, chance()) }),
 	}
@@ -287,7 +289,7 @@ func (l *Link) open(ctx context.Context) (*linkStream, error) {
 		s.cancel(unavailable("the broker did not answer in time", nil))
 	})
 	err = s.greet(broker, &millracev1.Hello{
-		MinVersion: linkVersion, MaxVersion: linkVersion, Peer: l.peer, Agent: l.client.config.agent, Gateway: l.gateway,
+		MinVersion: linkVersion, MaxVersion: linkVersion, Peer: l.peer, Agent: l.client.config.agent, Gateway: l.gateway, Instance: l.instance,
 	})
 	if !impatient.Stop() && err == nil {
 		err = context.Cause(s.ctx)

@@ -874,7 +874,8 @@ type Hello struct {
 	// The newest version that the peer speaks.
 	MaxVersion uint32 `protobuf:"varint,2,opt,name=max_version,json=maxVersion,proto3" json:"max_version,omitempty"`
 	// Names the peer over its reconnects and restarts of the broker; members are held under one lease for it. Those of a peer
-	// without a name leave as soon as the link ends. Of two links with the same name and subject the newer ends the older.
+	// without a name leave as soon as the link ends. Of two links with the same name, instance and subject the newer ends the
+	// older.
 	Peer string `protobuf:"bytes,3,opt,name=peer,proto3" json:"peer,omitempty"`
 	// What the peer is, for people: software and version.
 	Agent string `protobuf:"bytes,4,opt,name=agent,proto3" json:"agent,omitempty"`
@@ -882,7 +883,10 @@ type Hello struct {
 	// transport alone.
 	CreditBytes uint64 `protobuf:"varint,5,opt,name=credit_bytes,json=creditBytes,proto3" json:"credit_bytes,omitempty"`
 	// The peer holds sessions and takes commands to them; only a gateway's token allows it.
-	Gateway       bool `protobuf:"varint,6,opt,name=gateway,proto3" json:"gateway,omitempty"`
+	Gateway bool `protobuf:"varint,6,opt,name=gateway,proto3" json:"gateway,omitempty"`
+	// With gateway: tells the process from those that had its name before. It holds members of its own; those of a process that
+	// is gone leave when that one's lease has run out, unless they come back.
+	Instance      string `protobuf:"bytes,7,opt,name=instance,proto3" json:"instance,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -957,6 +961,13 @@ func (x *Hello) GetGateway() bool {
 		return x.Gateway
 	}
 	return false
+}
+
+func (x *Hello) GetInstance() string {
+	if x != nil {
+		return x.Instance
+	}
+	return ""
 }
 
 // Welcome answers a hello.
@@ -2092,7 +2103,7 @@ const file_millrace_v1_link_proto_rawDesc = "" +
 	"\bposition\x18\x02 \x01(\v2\x15.millrace.v1.PositionR\bposition\x120\n" +
 	"\x05class\x18\x03 \x01(\x0e2\x1a.millrace.v1.DeliveryClassR\x05class\"\n" +
 	"\n" +
-	"\bDetached\"\xb0\x01\n" +
+	"\bDetached\"\xcc\x01\n" +
 	"\x05Hello\x12\x1f\n" +
 	"\vmin_version\x18\x01 \x01(\rR\n" +
 	"minVersion\x12\x1f\n" +
@@ -2101,7 +2112,8 @@ const file_millrace_v1_link_proto_rawDesc = "" +
 	"\x04peer\x18\x03 \x01(\tR\x04peer\x12\x14\n" +
 	"\x05agent\x18\x04 \x01(\tR\x05agent\x12!\n" +
 	"\fcredit_bytes\x18\x05 \x01(\x04R\vcreditBytes\x12\x18\n" +
-	"\agateway\x18\x06 \x01(\bR\agateway\"\xc4\x01\n" +
+	"\agateway\x18\x06 \x01(\bR\agateway\x12\x1a\n" +
+	"\binstance\x18\a \x01(\tR\binstance\"\xc4\x01\n" +
 	"\aWelcome\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\rR\aversion\x12\x18\n" +
 	"\asession\x18\x02 \x01(\tR\asession\x12\x16\n" +
