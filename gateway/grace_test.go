@@ -23,6 +23,7 @@ func (h *house) member(w *gateway.Wire, topic, data string) *gatewaytest.Peer {
 	return p
 }
 
+// Promise: docs/delivery.md 9.1.
 func TestWhoIsCutOffHasLeftWhenTheGraceIsOver(t *testing.T) {
 	wires(t, gateway.Config{}, func(h *house, w *gateway.Wire) {
 		p := h.member(w, "room", "1")
@@ -80,6 +81,7 @@ func TestHowASessionEndsIsWhyItsMembershipsDo(t *testing.T) {
 }
 
 // TestWhoComesBackInTimeHasNotLeft takes a session from gateway to gateway and from wire to wire, as fast as it may.
+// Promise: docs/delivery.md 9.3.
 func TestWhoComesBackInTimeHasNotLeft(t *testing.T) {
 	wires(t, shared(), func(h *house, w *gateway.Wire) {
 		other := h.beside(shared())
@@ -192,6 +194,7 @@ func TestACursorAloneMakesNobodyAMember(t *testing.T) {
 	})
 }
 
+// Promise: docs/delivery.md 9.4.
 func TestMembersOfAGatewayThatDiesLeaveWithItsLeaseUnlessTheyAreBack(t *testing.T) {
 	wires(t, shared(), func(h *house, w *gateway.Wire) {
 		doomed := h.beside(shared())
@@ -270,6 +273,7 @@ func TestEverySessionIsAMemberOfAllSessions(t *testing.T) {
 	})
 }
 
+// Promise: docs/delivery.md 9.9.
 func TestASessionHasItsPersonalTopicUnasked(t *testing.T) {
 	c := shared()
 	c.PersonalTopics = true

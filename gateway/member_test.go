@@ -197,6 +197,7 @@ func TestWhatOfMembershipsIsNotAllowedIsRefusedByName(t *testing.T) {
 	})
 }
 
+// Promise: docs/delivery.md 9.8.
 func TestAMemberBroadcastsOnTheStrengthOfItsMembership(t *testing.T) {
 	grant := &millrace.Grant{Subject: "bob", Rules: []millrace.Rule{{Pattern: "room", Actions: millrace.ActionJoin}}}
 	wires(t, gateway.Config{}, func(h *house, w *gateway.Wire) {

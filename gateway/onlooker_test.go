@@ -207,6 +207,7 @@ func TestAPeerThatDoesNotReadDelaysNobodyAndIsBroughtUpToDate(t *testing.T) {
 	})
 }
 
+// Promise: docs/delivery.md 9.7.
 func TestOfATopicWithThousandsOnlyTheCountsAreTold(t *testing.T) {
 	wires(t, gateway.Config{MaxListedMembers: 1000}, func(h *house, w *gateway.Wire) {
 		other := h.broker.Beside()

@@ -197,6 +197,7 @@ func TestWhoIsNoGatewaySpeaksForItsOwnSessionAlone(t *testing.T) {
 	w.tells("joined s1", "occupied", "joined "+b.session, "left "+b.session+" asked")
 }
 
+// Promise: docs/delivery.md 9.8.
 func TestAMemberMayBroadcastAndWhoIsNoneMayNot(t *testing.T) {
 	f := serve(t, rpc.Config{Authenticator: grants{
 		"bot": {Subject: "bot", Rules: []millrace.Rule{{Pattern: "room", Actions: millrace.ActionJoin}}}, "gw": everything("gw"),

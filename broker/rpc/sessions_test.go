@@ -94,6 +94,7 @@ func (p *peer) answer(count uint32, reason millrace.Reason) *millracev1.SessionC
 	return m
 }
 
+// Promise: docs/delivery.md 9.10.
 func TestACommandToSessionsGoesToAllGatewaysAndTheCountsAddUp(t *testing.T) {
 	f := serve(t, rpc.Config{Authenticator: grants{"root": everything("root"), "gw": everything("gw")}, Trusted: []string{"root", "gw"}})
 	old := f.asGatewayOf("gw", "gw-1")

@@ -123,6 +123,7 @@ func says(t *testing.T, want string, args ...string) {
 }
 
 // A backend reaches into the sessions of two SSE gateways and a WebSocket gateway: all of a subject, and one.
+// Promise: docs/delivery.md 9.10.
 func TestABackendReachesIntoLiveSessionsWhereverTheyAre(t *testing.T) {
 	key := strings.Repeat("k", auth.MinKeyBytes)
 	signer, err := auth.NewSigner([]byte(key))
