@@ -49,13 +49,16 @@ var houses = map[string]allowed{
 
 	"broker/rpc/internal/message": {ours: []string{root, contract, "proto/wire"}, others: grpcModules, never: network},
 
-	"gateway":                 {ours: []string{root, "gateway/internal/*"}, never: network},
-	"gateway/internal/turn":   {never: network},
-	"gateway/internal/seal":   {never: network},
-	"gateway/internal/tail":   {ours: []string{root}, never: network},
-	"gateway/internal/replay": {ours: []string{root}, never: network},
-	"gateway/internal/source": {ours: []string{root, "gateway/internal/tail"}, never: network},
-	"gateway/internal/door":   {ours: []string{root, "gateway/internal/turn"}, never: network},
+	"gateway":                  {ours: []string{root, "gateway/internal/*"}, never: network},
+	"gateway/internal/turn":    {never: network},
+	"gateway/internal/seal":    {never: network},
+	"gateway/internal/tail":    {ours: []string{root}, never: network},
+	"gateway/internal/replay":  {ours: []string{root}, never: network},
+	"gateway/internal/source":  {ours: []string{root, "gateway/internal/tail"}, never: network},
+	"gateway/internal/roster":  {ours: []string{root, "gateway/internal/source", "gateway/internal/tail"}, never: network},
+	"gateway/internal/door":    {ours: []string{root, "gateway/internal/turn"}, never: network},
+	"gateway/internal/absence": {ours: []string{root}, never: network},
+	"gateway/internal/enrol":   {ours: []string{root}, never: network},
 
 	"gateway/frame":       {ours: []string{root, "gateway", contract, "proto/wire"}, others: []string{"google.golang.org/protobuf"}},
 	"gateway/socket":      {ours: []string{root, "gateway"}, others: []string{"golang.org/x/sys/unix"}},

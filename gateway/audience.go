@@ -335,6 +335,7 @@ func (a *audience) tellPending() {
 			sub.told = true
 			sub.session.say(sub.re, sub.subscribed())
 			sub.re = 0
+			sub.proceed()
 		}
 	}
 }

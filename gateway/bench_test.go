@@ -8,6 +8,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/millrace-dev/millrace"
 	"github.com/millrace-dev/millrace/gateway"
@@ -137,10 +138,84 @@ func (f *feed) Next(ctx context.Context) ([]millrace.Update, error) {
 	}
 }
 
+func (f *feed) Enroll(_ context.Context, changes []millrace.MemberChange) ([]millrace.MemberAck, error) {
+	return make([]millrace.MemberAck, len(changes)), nil
+}
+
 func (f *feed) Publish(context.Context, []millrace.Publish) ([]millrace.Ack, error) {
 	return nil, millrace.Errorf(millrace.ReasonUnsupported, "a feed stores nothing")
 }
 
 func (f *feed) History(context.Context, string, millrace.Range) (millrace.Page, error) {
 	return millrace.Page{}, millrace.Errorf(millrace.ReasonUnsupported, "a feed stores nothing")
+}
+
+// viewer is a transport that takes everything, and times a round of writes from the first to the last.
+type viewer struct{ round *viewing }
+
+type viewing struct {
+	left    atomic.Int64
+	viewers int64
+	began   atomic.Int64  // nanoseconds since the benchmark began
+	over    chan struct{} // told when all have been written to
+	start   time.Time
+	took    time.Duration
+}
+
+func (v viewer) TryWrite(b []byte) (int, error) {
+	r := v.round
+	switch r.left.Add(-1) {
+	case r.viewers - 1:
+		r.began.Store(int64(time.Since(r.start)))
+	case 0:
+		r.took += time.Since(r.start) - time.Duration(r.began.Load())
+		r.over <- struct{}{}
+	}
+	return len(b), nil
+}
+
+func (viewer) Write([]byte) error { return nil }
+
+func (viewer) Close() {}
+
+// BenchmarkMembers tells one edition of a topic's members to sessions. An operation is an edition, most of whose time is
+// that between two; what an onlooker takes is measured from the first write to the last.
+func BenchmarkMembers(b *testing.B) {
+	for _, onlookers := range []int{1000, 10_000} {
+		b.Run(fmt.Sprintf("onlookers=%d", onlookers), func(b *testing.B) { tellMembers(b, onlookers) })
+	}
+}
+
+func tellMembers(b *testing.B, onlookers int) {
+	broker := gatewaytest.NewBroker()
+	defer broker.Close()
+	wire := gatewaytest.Wire()
+	wire.PingInterval = 24 * time.Hour
+	g, err := gateway.New(gateway.Config{Log: slog.New(slog.DiscardHandler), AdmitRate: 1_000_000}, broker, wire)
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer g.Close()
+	round := &viewing{viewers: int64(onlookers), over: make(chan struct{}, 1), start: time.Now()}
+	round.left.Store(3 * int64(onlookers)) // connected, subscribed and the first members
+	for range onlookers {
+		if _, err := g.Open(b.Context(), watching("a"), wire, viewer{round}); err != nil {
+			b.Fatal(err)
+		}
+	}
+	<-round.over
+	round.took = 0
+	other := broker.Beside()
+	b.ReportAllocs()
+	b.ResetTimer()
+	for n := range b.N {
+		round.left.Store(int64(onlookers))
+		c := millrace.MemberChange{Kind: millrace.MemberJoin, Topic: "a", Generation: 1, Member: millrace.Member{Session: fmt.Sprint(n % 100), Data: fmt.Append(nil, n)}}
+		if _, err := other.Enroll(b.Context(), []millrace.MemberChange{c}); err != nil {
+			b.Fatal(err)
+		}
+		<-round.over
+	}
+	b.StopTimer()
+	b.ReportMetric(float64(round.took.Nanoseconds())/1000/float64(b.N)/float64(onlookers), "µs/onlooker")
 }

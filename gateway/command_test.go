@@ -259,6 +259,7 @@ func TestTheCursorsTopicsOverrideTheOpenings(t *testing.T) {
 		o := open("b")
 		o.Cursor = p.Cursor()
 		q := h.connect(h.seat(w), o)
+		h.settle()
 		o.Cursor, _, _ = strings.Cut(p.Cursor(), ",")
 		sealed := h.connect(h.seat(w), o)
 		h.settle()

@@ -50,6 +50,10 @@ type Config struct {
 	// PersonalTopics says that each session with a subject is subscribed to the subject's topic (millrace.PersonalTopic).
 	PersonalTopics bool
 
+	// Peer is the gateway's name among the broker's peers. It is what each session shows beside its transport among all sessions.
+	// Default: none is shown.
+	Peer string
+
 	Linger        time.Duration // how long a topic stays subscribed at the broker without a session; default 10 s
 	MaxIdleTopics int           // topics that stay so at a time, or whoever comes and goes could make any number; default 10,000
 
@@ -109,6 +113,7 @@ func (c Config) Validate() error {
 		{"MaxOutboxBytes", c.MaxOutboxBytes},
 		{"MaxHistoryEvents", c.MaxHistoryEvents},
 		{"MaxHistoryBytes", c.MaxHistoryBytes},
+		{"MaxListedMembers", c.MaxListedMembers},
 		{"TailEvents", c.TailEvents},
 		{"TailBytes", c.TailBytes},
 		{"BatchBytes", c.BatchBytes},
@@ -127,6 +132,8 @@ func (c Config) Validate() error {
 	}{
 		{"MaxSessionAge", c.MaxSessionAge},
 		{"MaxAdmitWait", c.MaxAdmitWait},
+		{"Grace", c.Grace},
+		{"MembersInterval", c.MembersInterval},
 		{"Linger", c.Linger},
 	} {
 		if f.value < 0 {

@@ -8,7 +8,7 @@ import (
 
 // Resume returns the subscriptions that a cursor stands for. Those to patterns come first, and topics that one of them
 // covers are held for it and, where the cursor has no options of their own, have its options. A wish, if there is one,
-// replaces all options of the cursor.
+// replaces all options of the cursor. A topic that the session takes part in is held for itself, with its part.
 func Resume(c millrace.Cursor, wish millrace.Option) SubscribeAll {
 	options := map[string]millrace.Option{}
 	for _, o := range c.Options {
@@ -19,6 +19,10 @@ func Resume(c millrace.Cursor, wish millrace.Option) SubscribeAll {
 		for _, p := range c.Pieces {
 			options[p.Topic] = wish
 		}
+	}
+	parts := map[string]millrace.Part{}
+	for _, p := range c.Parts {
+		parts[p.Topic] = p
 	}
 	var patterns, topics SubscribeAll
 	for _, p := range c.Pieces {
@@ -47,8 +51,20 @@ func Resume(c millrace.Cursor, wish millrace.Option) SubscribeAll {
 			own = ofPattern(options, topics[i].Topic)
 		}
 		topics[i].wish(own)
+		topics[i].takePart(parts[topics[i].Topic])
 	}
 	return append(patterns, topics...)
+}
+
+// takePart gives a subscription the part that its topic has in a cursor.
+func (c *Subscribe) takePart(p millrace.Part) {
+	if !p.Joined && !p.Told {
+		return
+	}
+	c.Members, c.Pattern = p.Told, ""
+	if p.Joined {
+		c.entry = &entry{resumes: true}
+	}
 }
 
 // ofPattern returns the option of a pattern that covers a topic, for a part of a cursor that has the topic and not the pattern.
@@ -71,51 +87,6 @@ func (c Subscribe) option() millrace.Option {
 	return millrace.Option{Topic: c.Topic, Filter: c.Filter, MaxRate: c.MaxRate}
 }
 
-// subscriptions returns the topics that an opening asks for: those of its cursor, or else its own. A topic that the cursor
-// has no position of was never attached, so it still begins where the opening says: the peer has got nothing of it. What
-// the opening wishes goes before what the cursor says, for the topics that the opening names or, if it names none, for all.
-func (o Opening) subscriptions() (topics []Subscribe, seal string, resumes bool, err error) {
-	topics = o.Topics
-	if o.Cursor != "" {
-		cursor, err := millrace.ParseCursor(o.Cursor)
-		if err != nil {
-			return nil, "", false, err
-		}
-		seal = cursor.Seal
-		if len(cursor.Pieces) > 0 {
-			topics, resumes = o.resume(cursor), true
-		}
-	}
-	for _, t := range topics {
-		if err := t.validate(); err != nil {
-			return nil, "", false, err
-		}
-	}
-	return topics, seal, resumes, nil
-}
-
-func (o Opening) resume(cursor millrace.Cursor) SubscribeAll {
-	wish := o.Wish
-	if len(o.Topics) > 0 {
-		wish = millrace.Option{}
-	}
-	for _, own := range o.Topics {
-		named := slices.ContainsFunc(cursor.Pieces, func(p millrace.Piece) bool { return p.Topic == own.Topic })
-		if named && own.wishes() {
-			cursor.Options = append(cursor.Options, own.option())
-		}
-	}
-	topics := Resume(cursor, wish)
-	for i := range topics {
-		t := &topics[i]
-		j := slices.IndexFunc(o.Topics, func(own Subscribe) bool { return own.Topic == t.Topic || own.Topic == t.Pattern })
-		if j >= 0 && t.Start.Kind == millrace.StartDefault {
-			t.Start = o.Topics[j].Start
-		}
-	}
-	return topics
-}
-
 // validate reports whether a subscription can be: a topic or a pattern, which has no position but zero.
 func (c Subscribe) validate() error {
 	if millrace.Pattern(c.Topic).IsTopic() {
@@ -123,6 +94,12 @@ func (c Subscribe) validate() error {
 	}
 	if c.Start.Kind == millrace.StartAfter && !c.Start.After.IsZero() {
 		return millrace.Errorf(millrace.ReasonBadRequest, "a pattern can't begin after a position: each topic has its own")
+	}
+	switch {
+	case c.entry != nil:
+		return millrace.Errorf(millrace.ReasonTopicInvalid, "a pattern can't be joined: %.255q", c.Topic)
+	case c.Members:
+		return millrace.Errorf(millrace.ReasonUnsupported, "the members of all topics of a pattern can't be told")
 	}
 	return millrace.Pattern(c.Topic).Validate()
 }
@@ -141,12 +118,12 @@ func same(a, b millrace.Option) bool {
 	return a.MaxRate == b.MaxRate && a.Filter.String() == b.Filter.String()
 }
 
-// maxBeginning bounds what the session's cursors begin with, seal and options, in bytes: on every wire, since a peer of any
+// maxBeginning bounds what the session's cursors begin with, seal, options and parts, in bytes: on every wire, since a peer of any
 // can take its cursor to the others. The rest of a cursor has room for the longest piece, so one that is too long as a whole
 // can be given back in parts.
 const maxBeginning = 3072
 
-var errOptions = millrace.Errorf(millrace.ReasonTooManyTopics, "the session's filters and rates would take more than %d bytes of its cursor", maxBeginning)
+var errBeginning = millrace.Errorf(millrace.ReasonTooManyTopics, "the session's filters, rates and memberships would take more than %d bytes of its cursor", maxBeginning)
 
 // load is what a session's topics and patterns add up to in its cursors.
 type load struct {
@@ -154,6 +131,7 @@ type load struct {
 	pieces  int // bytes of the pieces, at most
 	options int // bytes of the options if each had to be there, as those of a pattern's topics have once it has ended
 	begun   int // bytes of the options that have to be there now
+	parts   int // bytes of the parts
 }
 
 // carry adds a topic or pattern to the load, or takes it away.
@@ -189,14 +167,16 @@ func (s *Session) understood(o millrace.Option, further ...millrace.Option) bool
 
 // growth is by how many bytes the beginning of the session's cursors grows with one more subscription.
 func (s *Session) growth(c Subscribe) int {
-	o := c.option()
+	o, n := c.option(), 0
 	if millrace.Pattern(c.Topic).IsTopic() {
-		if s.understood(o) {
-			return 0
+		if c.takesPart() {
+			n += partBytes(c.Topic)
 		}
-		return optionBytes(o)
+		if !s.understood(o) {
+			n += optionBytes(o)
+		}
+		return n
 	}
-	n := 0
 	if c.wishes() {
 		n += optionBytes(o)
 	}
@@ -225,8 +205,11 @@ func (s *Session) reckon() {
 	s.stale, s.moved = true, nil
 }
 
-// refresh writes the beginning of the session's cursors anew if its options changed: the seal, and the options of each
-// pattern and of each topic that would else be resumed with others.
+// beginning is how long the beginning of the session's cursors may be with what it has, in bytes.
+func (s *Session) beginning() int { return len(s.seal) + s.load.begun + s.load.parts }
+
+// refresh writes the beginning of the session's cursors anew if its options or parts changed: the seal, the options of each
+// pattern and of each topic that would else be resumed with others, and the parts.
 func (s *Session) refresh() {
 	if !s.stale || s.ending {
 		return
@@ -247,6 +230,14 @@ func (s *Session) refresh() {
 			add(sub.option())
 		}
 	}
+	for _, sub := range s.subs {
+		if sub.part == nil {
+			continue
+		}
+		if p := sub.part.text(); p.Joined || p.Told {
+			b = millrace.AppendPart(append(b, ','), p)
+		}
+	}
 	if text := string(b); text != s.prefix {
 		s.prefix, s.fresh, s.moved = text, true, nil
 	}
@@ -261,6 +252,12 @@ func (s *Session) withPrefix(f Frame) Frame {
 	case Unsubscribed:
 		f.Prefix, s.fresh = s.prefix, false
 		return f
+	case Joined:
+		f.Prefix, s.fresh = s.prefix, false
+		return f
+	case Left:
+		f.Prefix, s.fresh = s.prefix, false
+		return f
 	}
 	return f
 }
@@ -269,10 +266,18 @@ func (s *Session) withPrefix(f Frame) Frame {
 func (s *Session) cursorBound(c Subscribe) int {
 	l := s.load
 	l.carry(c.option(), 1)
+	if c.takesPart() {
+		l.parts += partBytes(c.Topic)
+	}
+	return len(s.seal) + l.bytes()
+}
+
+// bytes is the longest that the load can be in a cursor.
+func (l load) bytes() int {
 	if l.wished == 0 {
 		l.options = 0
 	}
-	return len(s.seal) + l.pieces + l.options
+	return l.pieces + l.options + l.parts
 }
 
 // appendCursor appends the session's cursor, but for one topic (or none). It runs on the session's loop.

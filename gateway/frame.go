@@ -150,12 +150,15 @@ type (
 		Members bool   // tell the session of the topic's members
 		Pattern string // of a topic in a cursor: the pattern that it is held for
 		Again   bool   // it comes from a cursor, so the peer may have had events of it
+
+		entry *entry // the membership that comes with it, if any
 	}
 
 	// SubscribeAll adds several topics, those of a cursor. Each is answered by a Subscribed of its own.
 	SubscribeAll []Subscribe
 
-	// Unsubscribe takes a topic from the session, or a pattern with its topics. It is answered by Unsubscribed.
+	// Unsubscribe takes a topic from the session, or a pattern with its topics. A membership ends with it. It is answered by
+	// Unsubscribed.
 	Unsubscribe struct{ Topic string }
 
 	// Join makes the session a member of a topic, and subscribes it if it is not. It is answered by Joined.

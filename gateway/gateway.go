@@ -18,19 +18,23 @@ import (
 	"cmp"
 	"context"
 	"crypto/rand"
+	"encoding/json"
 	"fmt"
 	mathrand "math/rand/v2"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/millrace-dev/millrace"
+	"github.com/millrace-dev/millrace/gateway/internal/absence"
 	"github.com/millrace-dev/millrace/gateway/internal/door"
+	"github.com/millrace-dev/millrace/gateway/internal/enrol"
 	"github.com/millrace-dev/millrace/gateway/internal/replay"
+	"github.com/millrace-dev/millrace/gateway/internal/roster"
 	"github.com/millrace-dev/millrace/gateway/internal/seal"
 	"github.com/millrace-dev/millrace/gateway/internal/source"
-	"github.com/millrace-dev/millrace/gateway/internal/turn"
 )
 
 // Gateway holds the sessions of one process. Its methods may be called concurrently.
@@ -43,12 +47,16 @@ type Gateway struct {
 	started  time.Time
 	loops    []*loop
 	cancel   context.CancelFunc
-	running  sync.WaitGroup // loops, feeder, janitor, gate, drain
+	running  sync.WaitGroup // loops, feeder, lists, janitor, gate, drain, enroller
 	flushers sync.WaitGroup
 	sources  *source.Sources
 	replays  *replay.Reader[*loop, taker]
+	lists    *roster.Lists
 	gate     *door.Gate
 	drain    *door.Drain
+	enroller *enrol.Enroller
+	absences *absence.Book
+	facts    [MaxWires][]byte // what a session on each wire shows of itself among all sessions: a JSON text
 
 	clock    atomic.Int64 // seconds since started, as of the last tick
 	draining atomic.Bool
@@ -73,17 +81,35 @@ func New(c Config, up Upstream, wires ...*Wire) (*Gateway, error) {
 	if len(c.SealKey) == 0 {
 		c.SealKey = []byte(rand.Text())
 	}
+	var shown [MaxWires][]byte
+	for i, w := range wires {
+		transport, _, _ := strings.Cut(w.Name, "-")
+		data, err := json.Marshal(facts{Gateway: c.Peer, Transport: transport})
+		if err != nil {
+			return nil, fmt.Errorf("configure gateway: %w", err)
+		}
+		shown[i] = data
+	}
 	ctx, cancel := context.WithCancel(context.Background())
 	g := &Gateway{
 		config: c, upstream: up, wires: wires, sealer: seal.New(c.SealKey), started: time.Now(), cancel: cancel,
-		sessions: map[string]*Session{},
+		sessions: map[string]*Session{}, facts: shown,
 	}
 	g.sources = source.New(source.Config{
 		TailEvents: c.TailEvents, TailBytes: c.TailBytes, MaxTopics: c.MaxTopics, Linger: c.Linger, MaxIdle: c.MaxIdleTopics,
 	}, up)
+	g.enroller = enrol.New(up)
+	g.absences = absence.NewBook(c.Grace, func(leave millrace.MemberChange) {
+		g.enroller.Submit(enrol.Change{MemberChange: leave})
+	})
 	g.warned.Store(-1) // no tick yet
+	g.lists = roster.New(roster.Config{
+		Most: c.MaxListedMembers, Interval: c.MembersInterval, Parallel: c.Replays, Now: g.clock.Load, Chance: mathrand.Float64,
+		Failed: func(topic string, err error) { g.warn("the members can't be followed", topic, err) },
+	}, g.sources, up)
 	g.replays = replay.New(ctx, replay.Config[*loop, taker]{
-		Parallel: c.Replays, Fetch: g.page, Failed: g.warn,
+		Parallel: c.Replays, Fetch: g.page,
+		Failed: func(topic string, err error) { g.warn("replay failed", topic, err) },
 		Hand: func(l *loop, to []taker, page millrace.Page, err error) {
 			l.post(&handover{page: page, err: err, to: to})
 		},
@@ -95,13 +121,22 @@ func New(c Config, up Upstream, wires ...*Wire) (*Gateway, error) {
 		g.running.Go(func() { l.run(ctx) })
 	}
 	g.running.Go(func() { g.feed(ctx) })
+	g.running.Go(func() { g.lists.Run(ctx) })
 	g.running.Go(func() { g.tidy(ctx) })
 	g.running.Go(func() { g.gate.Run(ctx) })
 	g.running.Go(func() { g.drain.Run(ctx) })
+	g.running.Go(func() { g.enroller.Run(ctx) })
 	return g, nil
 }
 
-// Close ends all sessions and waits for the gateway's goroutines.
+// facts is what a session shows of itself among all sessions.
+type facts struct {
+	Gateway   string `json:"gateway,omitempty"`
+	Transport string `json:"transport"`
+}
+
+// Close ends all sessions and waits for the gateway's goroutines. Their memberships stay until the upstream is closed and
+// its lease has run out, so that peers which come back elsewhere meanwhile have not left.
 func (g *Gateway) Close() {
 	g.draining.Store(true)
 	g.cancel()
@@ -181,104 +216,6 @@ func (g *Gateway) MaxFrameBytes() int { return g.config.MaxFrameBytes }
 // MaxEventBytes returns the largest data of an event that a peer may publish.
 func (g *Gateway) MaxEventBytes() int { return g.config.MaxEventBytes }
 
-// Opening is what a peer asks for when it connects.
-type Opening struct {
-	Grant      *millrace.Grant // who the peer is and what it may do; not nil
-	Topics     []Subscribe     // subscribed from the start, unless the cursor has topics
-	Joins      []Join          // memberships from the start, those of the cursor beside them
-	Cursor     string          // the cursor of a former session, "" if there is none
-	Wish       millrace.Option // filter and rate of the cursor's topics, in place of what it says; if Topics is empty
-	Heartbeats bool            // the peer wants Heartbeat frames beside the wire's pings
-}
-
-// Open begins a session on a connection. On success the session owns the transport and has said its first words; the
-// caller's part is then to read. The error is a *millrace.Error, and the transport is still the caller's.
-//
-// Where more sessions are opened than Config.AdmitRate allows it waits for its turn, no longer than Config.MaxAdmitWait
-// and until ctx ends; those whose cursor has topics come first. One that would have to wait longer is refused as full,
-// with the time after which to come back.
-func (g *Gateway) Open(ctx context.Context, o Opening, w *Wire, t Transport) (*Session, error) {
-	wireIndex := slices.Index(g.wires, w)
-	if wireIndex < 0 {
-		return nil, millrace.Errorf(millrace.ReasonUnsupported, "this gateway does not speak %s", w.Name)
-	}
-	topics, seal, resumes, err := g.check(o)
-	if err != nil {
-		return nil, err
-	}
-	if err := g.room(); err != nil {
-		return nil, err // which no turn would change
-	}
-	class := turn.Second
-	if resumes {
-		class = turn.First // for each of its topics holds a place that the tail may soon lose
-	}
-	if err := g.gate.Pass(ctx, class); err != nil {
-		return nil, err
-	}
-	s := &Session{
-		gateway: g, wire: w, wireIndex: wireIndex, transport: t, grant: o.Grant, heartbeats: o.Heartbeats,
-		done: make(chan struct{}), slot: noSlot,
-	}
-	g.mu.Lock() // until the beginning is posted, so that whoever finds the session posts after it
-	defer g.mu.Unlock()
-	g.opened++
-	s.ordinal = g.opened
-	s.loop = g.loops[s.ordinal%uint64(len(g.loops))]
-	resumed, err := g.admit(s, seal)
-	if err != nil {
-		return nil, err
-	}
-	s.loop.post(call(func() {
-		now := g.clock.Load()
-		s.Heard()
-		s.pingAt = now + 1 + mathrand.Int64N(seconds(w.PingInterval))
-		s.oldAt = g.oldAt()
-		s.loop.wheel.add(s, s.due(now))
-		s.begin(resumed, topics)
-	}))
-	return s, nil
-}
-
-// Check returns the error that Open would return for an opening as it stands: one that the peer must not come back with
-// unchanged if the opening is at fault, else one that it may. It is for wires that have to answer before they are open.
-func (g *Gateway) Check(o Opening) error {
-	if _, _, _, err := g.check(o); err != nil {
-		return err
-	}
-	return g.Ready()
-}
-
-func (g *Gateway) check(o Opening) (topics []Subscribe, seal string, resumes bool, err error) {
-	topics, seal, resumes, err = o.subscriptions()
-	if err != nil {
-		return nil, "", false, err
-	}
-	if n := g.config.MaxTopics; len(topics) > n {
-		return nil, "", false, millrace.Errorf(millrace.ReasonTooManyTopics, "a session may have at most %d topics", n)
-	}
-	return topics, seal, resumes, nil
-}
-
-// admit gives the session its identity: that of the seal, if it was made for this subject and is not in use here. It runs
-// under g.mu: whoever drains or closes the gateway and then looks under g.mu finds every session that was admitted.
-func (g *Gateway) admit(s *Session, seal string) (resumed bool, err error) {
-	if err := g.vacant(); err != nil {
-		return false, err
-	}
-	if id, _, ok := g.sealer.Open(seal, s.grant.Subject); ok && g.sessions[id.String()] == nil {
-		s.id, resumed = id, true
-	} else {
-		if _, err := rand.Read(s.id[:]); err != nil {
-			return false, millrace.AsError(err)
-		}
-	}
-	s.name = s.id.String()
-	s.seal = g.sealer.Seal(s.id, s.grant.Subject, time.Now())
-	g.sessions[s.name] = s
-	return resumed, nil
-}
-
 // room reports why there can be no further session now, or nil.
 func (g *Gateway) room() error {
 	g.mu.RLock()
@@ -300,10 +237,12 @@ func (g *Gateway) vacant() error {
 func (g *Gateway) forget(s *Session) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	delete(g.sessions, s.name)
+	if g.sessions[s.name] == s {
+		delete(g.sessions, s.name)
+	}
 }
 
-// tidy lets go of idle topics.
+// tidy lets go of idle topics, and of sessions that do not come back.
 func (g *Gateway) tidy(ctx context.Context) {
 	ticker := time.NewTicker(time.Second)
 	defer ticker.Stop()
@@ -311,6 +250,7 @@ func (g *Gateway) tidy(ctx context.Context) {
 		select {
 		case <-ticker.C:
 			g.sources.Sweep(g.clock.Load())
+			g.absences.Sweep(g.elapsed())
 		case <-ctx.Done():
 			return
 		}

@@ -42,10 +42,19 @@ func (s *Session) subscribe(re uint32, c Subscribe) {
 		return
 	}
 	if sub := s.find(c.Topic); sub != nil {
+		if err := s.widen(sub, c); err != nil {
+			s.say(re, Failed{Err: err})
+			return
+		}
 		if c.Pattern == "" {
 			sub.setFree(c.Start)
 		}
 		s.say(re, sub.subscribed())
+		sub.begin()
+		return
+	}
+	if c.Members && c.entry == nil && !c.Again && !s.grant.Allows(millrace.ActionPresence, c.Topic) {
+		s.say(re, Unsubscribed{Topic: c.Topic, Err: errPresence(c.Topic)})
 		return
 	}
 	sub, err := s.hold(re, c)
@@ -54,6 +63,7 @@ func (s *Session) subscribe(re uint32, c Subscribe) {
 		return
 	}
 	sub.advance()
+	sub.begin()
 }
 
 // hold takes a topic on, with a subscription that has yet to advance.
@@ -78,6 +88,10 @@ func (s *Session) hold(re uint32, c Subscribe) (*subscription, *millrace.Error) 
 	}
 	s.subs = append(s.subs, sub)
 	s.moved = nil
+	if c.takesPart() {
+		s.addPart(sub)
+		sub.part.enter(c)
+	}
 	return sub, nil
 }
 
@@ -86,10 +100,25 @@ func (s *Session) admits(c Subscribe) *millrace.Error {
 	if err := millrace.ValidateTopic(c.Topic); err != nil {
 		return millrace.AsError(err)
 	}
-	if !s.grant.Allows(millrace.ActionSubscribe, c.Topic) {
+	if !s.grant.Allows(millrace.ActionSubscribe, c.Topic) && !s.isEntitled(c) {
 		return millrace.Errorf(millrace.ReasonForbidden, "the grant does not allow to subscribe to %s", c.Topic)
 	}
 	return s.hasRoom(c)
+}
+
+// isEntitled reports whether the session may have a topic without a grant to subscribe to it: as a member, or because it is the
+// subject's own.
+func (s *Session) isEntitled(c Subscribe) bool {
+	own, ok := s.personal()
+	return ok && own == c.Topic || c.entry != nil && mayJoin(s.grant, c.Topic) == nil
+}
+
+// personal returns the topic that the session has without a grant for it, and whether there is one.
+func (s *Session) personal() (string, bool) {
+	if !s.gateway.config.PersonalTopics {
+		return "", false
+	}
+	return millrace.PersonalTopic(s.grant.Subject)
 }
 
 // hasRoom reports whether the session may have one more topic or pattern.
@@ -103,8 +132,8 @@ func (s *Session) hasRoom(c Subscribe) *millrace.Error {
 	if s.wire.AppendLead != nil && s.cursorBound(c) > millrace.MaxCursorBytes {
 		return millrace.Errorf(millrace.ReasonTooManyTopics, "the session's cursor would be longer than %d bytes", millrace.MaxCursorBytes)
 	}
-	if n := s.growth(c); n > 0 && len(s.seal)+s.load.begun+n > maxBeginning {
-		return errOptions
+	if n := s.growth(c); n > 0 && s.beginning()+n > maxBeginning {
+		return errBeginning
 	}
 	return nil
 }
@@ -126,11 +155,14 @@ func (s *Session) unsubscribe(re uint32, topic string) {
 		s.say(re, Failed{Err: millrace.Errorf(millrace.ReasonNotFound, "the session is not subscribed to %.255q", topic)})
 	case sub.wildcard != nil: // a cursor that lacks it but has the pattern would bring it back, from its birth
 		s.say(re, Failed{Err: millrace.Errorf(millrace.ReasonConflict, "%s is held for %s: subscribe to it, or unsubscribe from the pattern", topic, sub.wildcard.name())})
+	case !s.resign(sub, nil):
 	case s.covering(topic) != nil: // likewise
 		sub.goOver()
 		s.say(re, sub.subscribed())
 	default:
-		s.takeBack(sub.re)
+		if s.takeBack(sub.re); s.ending {
+			return
+		}
 		s.drop(sub)
 		s.say(re, Unsubscribed{Topic: topic})
 	}
@@ -147,7 +179,7 @@ func (s *Session) takeBack(re uint32) {
 // pattern but lacks the topic would bring it back, from its birth.
 func (s *Session) lose(sub *subscription, err *millrace.Error) {
 	s.endHolders(sub, err)
-	if s.find(sub.topic()) != sub { // it ended with them, or with the session
+	if s.find(sub.topic()) != sub || !s.resign(sub, err) { // it ended with them, or with the session
 		return
 	}
 	s.drop(sub)
@@ -158,6 +190,9 @@ func (s *Session) lose(sub *subscription, err *millrace.Error) {
 // without a rate has the topic then.
 func (s *Session) yield(sub *subscription, err *millrace.Error) {
 	w := sub.wildcard
+	if !s.resign(sub, err) {
+		return
+	}
 	s.drop(sub)
 	s.say(sub.re, Unsubscribed{Topic: sub.topic(), Err: err})
 	if w != nil {

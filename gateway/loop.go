@@ -11,7 +11,7 @@ import (
 )
 
 // loop is a goroutine that owns the outgoing side of its sessions. Everyone else posts to it. Its mailbox is bounded by
-// what may post: each audience and circle, each session's flusher and replay once at a time, and each goroutine that gives a session
+// what may post: each audience, circle and gallery, each session's flusher and replay once at a time, and each goroutine that gives a session
 // commands, since it waits for the loop.
 type loop struct {
 	gateway *Gateway
@@ -23,9 +23,11 @@ type loop struct {
 	// Owned by the loop's goroutine.
 	audiences map[string]*audience
 	circles   map[string]*circle
-	queued    []*subscription // to be advanced, in turn
-	lagging   []*subscription // whose peers are to be told with the next tick how far they are
-	told      []*subscription // whose peers are being told
+	galleries map[string]*gallery
+	aside     map[*Session][]*onlooker // who is to be told of members, and whose socket takes no more
+	queued    []*subscription          // to be advanced, in turn
+	lagging   []*subscription          // whose peers are to be told with the next tick how far they are
+	told      []*subscription          // whose peers are being told
 	agenda    agenda
 	wheel     wheel
 	batch     []*tail.Entry // reused space

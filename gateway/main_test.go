@@ -2,6 +2,7 @@ package gateway_test
 
 import (
 	"log/slog"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -37,14 +38,28 @@ func in(t *testing.T, c gateway.Config, body func(h *house)) {
 
 func build(t *testing.T, c gateway.Config, wire, lead *gateway.Wire) *house {
 	t.Helper()
+	return buildOn(t, gatewaytest.NewBroker(), c, wire, lead)
+}
+
+// buildOn is build on an end of a broker.
+func buildOn(t *testing.T, b *gatewaytest.Broker, c gateway.Config, wire, lead *gateway.Wire) *house {
+	t.Helper()
 	c.Log = slog.New(slog.DiscardHandler)
-	h := &house{T: t, broker: gatewaytest.NewBroker(), wire: wire, lead: lead}
+	h := &house{T: t, broker: b, wire: wire, lead: lead}
 	g, err := gateway.New(c, h.broker, h.wire, h.lead)
 	if err != nil {
 		t.Fatal(err)
 	}
 	h.gateway = g
 	return h
+}
+
+// beside builds another gateway of the same broker.
+func (h *house) beside(c gateway.Config) *house {
+	h.Helper()
+	other := buildOn(h.T, h.broker.Beside(), c, h.wire, h.lead)
+	h.Cleanup(other.close)
+	return other
 }
 
 func (h *house) close() {
@@ -91,6 +106,12 @@ func (h *house) join(w *gateway.Wire, topics ...string) *gatewaytest.Peer {
 func (h *house) resume(w *gateway.Wire, cursor string) *gatewaytest.Peer {
 	h.Helper()
 	return h.connect(h.seat(w), gateway.Opening{Grant: everything("alice"), Cursor: cursor})
+}
+
+// unsealed is a cursor for another session that goes on from the same positions.
+func unsealed(cursor string) string {
+	_, rest, _ := strings.Cut(cursor, ",")
+	return rest
 }
 
 // cut breaks a peer's connection and waits until the gateway knows.

@@ -80,7 +80,7 @@ func (s *Session) flush(rest []byte) {
 	s.blocked = true
 	s.gateway.flushers.Go(func() {
 		err := s.transport.Write(rest)
-		s.Heard()
+		s.hear()
 		s.loop.post(call(func() { s.flushed(err) }))
 	})
 }
@@ -117,4 +117,5 @@ func (s *Session) flushed(err error) {
 	}
 	clear(s.stalled)
 	s.stalled = s.stalled[:0]
+	s.loop.bringBack(s)
 }

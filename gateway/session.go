@@ -3,13 +3,11 @@ package gateway
 import (
 	"context"
 	"math/rand/v2"
-	"slices"
 	"sync/atomic"
 	"time"
 
 	"github.com/millrace-dev/millrace"
 	"github.com/millrace-dev/millrace/gateway/internal/door"
-	"github.com/millrace-dev/millrace/gateway/internal/seal"
 )
 
 // Session is one peer's subscriptions over its connection. Its reader, a goroutine of the wire's package, calls it with what
@@ -22,14 +20,16 @@ type Session struct {
 	wireIndex  int
 	transport  Transport
 	grant      *millrace.Grant
-	id         seal.ID
-	name       string // id as text
+	name       string // its id
 	seal       string
 	heartbeats bool
+	generation uint32        // 1, and one more each time that the session has come back
+	came       uint32        // generation of the seal that it came back with; 0 if it did not
 	ordinal    uint64        // of its opening, among the gateway's
 	done       chan struct{} // closed when the session is over
 
 	heard atomic.Int64 // when the peer was last heard of: a time.Duration since the gateway started
+	met   atomic.Bool  // the peer was heard of, so it knows the session's seal
 
 	// Owned by the loop.
 	subs      []*subscription
@@ -65,7 +65,18 @@ func (s *Session) Seal() string { return s.seal }
 func (s *Session) Done() <-chan struct{} { return s.done }
 
 // Heard notes that something came from the peer. For the reader.
-func (s *Session) Heard() { s.heard.Store(int64(s.gateway.elapsed())) }
+func (s *Session) Heard() {
+	s.hear()
+	if !s.met.Load() {
+		s.met.Store(true)
+	}
+}
+
+// hear notes a sign of life.
+func (s *Session) hear() { s.heard.Store(int64(s.gateway.elapsed())) }
+
+// resumed reports whether the session goes on from a former connection.
+func (s *Session) resumed() bool { return s.came > 0 }
 
 // Do runs a command of the peer and answers it with a frame that carries re. It returns when the answer is on its way,
 // so that a peer which does not read its answers is not read from either. It may be called concurrently.
@@ -85,14 +96,31 @@ func (s *Session) Do(ctx context.Context, re uint32, c Command) {
 			return
 		}
 		s.call(func() { s.say(re, History{Topic: c.Topic, Page: page}) })
+	case Broadcast:
+		ack, err := s.Broadcast(ctx, s.grant, c.Publish)
+		if err != nil {
+			s.Refuse(re, millrace.AsError(err))
+			return
+		}
+		s.call(func() { s.say(re, Published{Ack: ack}) })
+	case ReadMembers:
+		page, err := s.ReadMembers(ctx, s.grant, c.Topic, c.Range)
+		if err != nil {
+			s.Refuse(re, millrace.AsError(err))
+			return
+		}
+		s.call(func() { s.say(re, Presence{Topic: c.Topic, Page: page}) })
+	case Join, Update, Leave:
+		s.await(ctx, re, c)
 	default:
 		s.call(func() { s.obey(re, c) })
 	}
 }
 
-// Pass hands the session a command that its loop can do, any but PublishEvent and ReadHistory, and waits until the loop has
-// done it, but not for the answer to be taken: for commands that come by another way than the session's own connection, whose
-// caller a peer that does not read must not hold up. The answers that wait for the peer are bounded.
+// Pass hands the session a command that its loop can do or begin, any but PublishEvent, Broadcast, ReadHistory and ReadMembers,
+// and waits until the loop has, but neither for the upstream nor for the answer to be taken: for commands that come by another
+// way than the session's own connection, whose caller a peer that does not read must not hold up. The answers that wait for
+// the peer are bounded, and so are the changes of a membership that wait for the upstream.
 func (s *Session) Pass(re uint32, c Command) {
 	obeyed := make(chan struct{})
 	s.loop.post(call(func() {
@@ -116,6 +144,8 @@ func (s *Session) obey(re uint32, c Command) {
 		}
 	case Unsubscribe:
 		s.unsubscribe(re, c.Topic)
+	case Join, Update, Leave:
+		s.seek(re, c, nil)
 	case Ping:
 		s.say(re, Pong{})
 	case WirePing:
@@ -128,9 +158,15 @@ func (s *Session) Refuse(re uint32, err *millrace.Error) {
 	s.call(func() { s.say(re, Failed{Err: err}) })
 }
 
-// End ends the session and tells the peer why; nil is an ordinary end. It does not wait.
+// End ends the session and tells the peer why; nil is an ordinary end. It does not wait. Its memberships end at once if the
+// peer can't come back unchanged with that error, else after Config.Grace unless it does.
 func (s *Session) End(err *millrace.Error) {
 	s.loop.post(call(func() { s.end(err) }))
+}
+
+// Closed ends the session because the peer said that it does not come back: its memberships end at once. It does not wait.
+func (s *Session) Closed() {
+	s.loop.post(call(func() { s.conclude(nil, departure{reason: millrace.LeftClosed}) }))
 }
 
 // Gone says that the connection is gone. For the reader; it must be its last call.
@@ -163,38 +199,15 @@ func (s *Session) settle() {
 	s.owing = nil
 }
 
-// begin says the first words and makes the first subscriptions. The session holds its topics before it says anything, so
-// that the cursor which goes with the first words already resumes them.
-func (s *Session) begin(resumed bool, topics []Subscribe) {
-	var refusals []Unsubscribed
-	s.prefix = s.seal
-	for _, t := range topics {
-		if err := s.holdEither(t); err != nil {
-			refusals = append(refusals, Unsubscribed{Topic: t.Topic, Err: err})
-		}
-	}
-	s.refresh()
-	s.fresh = false
-	s.say(0, Connected{
-		Session: s.name, Subject: s.grant.Subject, Resumed: resumed, Prefix: s.prefix,
-		PingInterval: s.wire.PingInterval, MaxFrameBytes: s.gateway.config.MaxFrameBytes,
-		MaxTopics: s.gateway.config.MaxTopics, Expires: s.grant.Expires,
-	})
-	for _, f := range refusals {
-		s.say(0, f)
-	}
-	for _, sub := range slices.Clone(s.subs) {
-		if sub.place == placeNone && !s.ending {
-			sub.advance()
-		}
-	}
-}
-
 // end says the last words. The connection is closed when they were taken, or after one more interval.
-func (s *Session) end(err *millrace.Error) {
+func (s *Session) end(err *millrace.Error) { s.conclude(err, departing(err)) }
+
+// conclude is end, with what becomes of the memberships.
+func (s *Session) conclude(err *millrace.Error, d departure) {
 	if s.ending {
 		return
 	}
+	s.depart(d)
 	words := s.wire.AppendClose(nil, err)
 	if s.blocked {
 		s.outbox.bytes = append(s.outbox.bytes, words...)
@@ -211,6 +224,9 @@ func (s *Session) end(err *millrace.Error) {
 
 // lost ends a session whose connection is gone.
 func (s *Session) lost() {
+	if !s.ending {
+		s.depart(departing(nil))
+	}
 	s.ending = true
 	s.leave()
 	s.over()

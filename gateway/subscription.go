@@ -28,6 +28,7 @@ type subscription struct {
 	audience *audience
 	wish     *wish          // nil if it wants every event
 	wildcard *wildcard      // that it is held for; nil if it was asked for itself
+	part     *part          // the session's in the topic beside its events; nil if it has none
 	start    millrace.Start // where it begins; for StartAfter until it is attached
 
 	place    place
@@ -193,6 +194,15 @@ func (sub *subscription) attach(at millrace.Position) {
 	s.say(sub.re, sub.subscribed())
 	sub.re = 0
 	sub.settle()
+	sub.proceed()
+}
+
+// proceed lets the session's part in the topic go on that waited for the subscription to hold, or for a word that it can't.
+func (sub *subscription) proceed() {
+	if sub.part != nil {
+		sub.part.look()
+		sub.part.next()
+	}
 }
 
 // resumed reports whether the peer may have had events of the topic in a former session.

@@ -30,7 +30,7 @@ const MaxWires = tail.Forms
 // and may be called concurrently. What goes to many is encoded once per wire and the same bytes go to every session, so
 // they can't depend on the session.
 type Wire struct {
-	Name string // for metrics and logs
+	Name string // for metrics and logs; before a hyphen, if there is one, stands the transport
 
 	// AppendEvent, AppendGap and AppendAdvanced append the shared bytes of an event, of a gap and of what was passed over. In
 	// class ephemeral neither event nor gap has a position.

@@ -55,10 +55,10 @@ func (g *Gateway) page(ctx context.Context, topic string, start millrace.Start, 
 	return g.upstream.History(ctx, topic, millrace.Range{Start: start, Limit: limit, MaxBytes: g.config.BatchBytes})
 }
 
-// warn logs that a replay failed, one of each second's: a log that is away fails everyone's reads.
-func (g *Gateway) warn(topic string, err error) {
+// warn logs that something failed, once each second: a broker that is away fails everyone.
+func (g *Gateway) warn(what, topic string, err error) {
 	if now := g.clock.Load(); g.warned.Swap(now) != now {
-		g.config.Log.Warn("replay failed", "topic", topic, "error", err)
+		g.config.Log.Warn(what, "topic", topic, "error", err)
 	}
 }
 
@@ -96,6 +96,12 @@ func (g *Gateway) Publish(ctx context.Context, who Publisher, p millrace.Publish
 	if !who.Grant.Allows(millrace.ActionPublish, e.Topic) {
 		return millrace.Ack{}, millrace.Errorf(millrace.ReasonForbidden, "the grant does not allow to publish to %s", e.Topic)
 	}
+	return g.store(ctx, who, p)
+}
+
+// store stores an event for a peer that may.
+func (g *Gateway) store(ctx context.Context, who Publisher, p millrace.Publish) (millrace.Ack, error) {
+	e := p.Event
 	if n := g.config.MaxEventBytes; len(e.Data) > n {
 		return millrace.Ack{}, millrace.Errorf(millrace.ReasonTooLarge, "the event's data has %d bytes; at most %d are allowed", len(e.Data), n)
 	}
@@ -128,4 +134,64 @@ func (g *Gateway) History(ctx context.Context, grant *millrace.Grant, topic stri
 		return millrace.Page{}, millrace.AsError(err)
 	}
 	return page, nil
+}
+
+// Members reads a page of a topic's members for a peer. Errors are *millrace.Error.
+func (g *Gateway) Members(ctx context.Context, grant *millrace.Grant, topic string, r millrace.MemberRange) (millrace.MemberPage, error) {
+	if err := millrace.ValidateTopic(topic); err != nil {
+		return millrace.MemberPage{}, err
+	}
+	if !grant.Allows(millrace.ActionPresence, topic) {
+		return millrace.MemberPage{}, errPresence(topic)
+	}
+	return g.members(ctx, topic, r)
+}
+
+// members reads a page of a topic's members, of Config.MaxListedMembers at most.
+func (g *Gateway) members(ctx context.Context, topic string, r millrace.MemberRange) (millrace.MemberPage, error) {
+	if n := g.config.MaxListedMembers; r.Limit > n {
+		r.Limit = n
+	}
+	page, err := g.upstream.Members(ctx, topic, r)
+	if err != nil {
+		return millrace.MemberPage{}, millrace.AsError(err)
+	}
+	return page, nil
+}
+
+// isMember reports whether the session may act as a member of a topic. Not for the loop.
+func (s *Session) isMember(topic string) bool {
+	is := make(chan bool, 1)
+	s.loop.post(call(func() {
+		sub := s.find(topic)
+		is <- sub != nil && sub.part.isMember()
+	}))
+	select {
+	case member := <-is:
+		return member
+	case <-s.done:
+		return false
+	}
+}
+
+// Broadcast stores an event in a topic that the session is a member of; the grant has to allow to join it. It takes ownership
+// of the event and fills in its sender. Errors are *millrace.Error; with a nil error the event is stored.
+func (s *Session) Broadcast(ctx context.Context, grant *millrace.Grant, p millrace.Publish) (millrace.Ack, error) {
+	topic := p.Event.Topic
+	if err := mayJoin(grant, topic); err != nil {
+		return millrace.Ack{}, err
+	}
+	if !s.isMember(topic) {
+		return millrace.Ack{}, millrace.Errorf(millrace.ReasonForbidden, "the session is not a member of %s", topic)
+	}
+	return s.gateway.store(ctx, Publisher{Grant: grant, Session: s.name}, p)
+}
+
+// ReadMembers reads a page of a topic's members, for whom a grant allows that or who is a member itself. Errors are
+// *millrace.Error.
+func (s *Session) ReadMembers(ctx context.Context, grant *millrace.Grant, topic string, r millrace.MemberRange) (millrace.MemberPage, error) {
+	if !grant.Allows(millrace.ActionPresence, topic) && s.isMember(topic) {
+		return s.gateway.members(ctx, topic, r)
+	}
+	return s.gateway.Members(ctx, grant, topic, r)
 }

@@ -217,13 +217,13 @@ func (w *wildcard) end(re uint32, err *millrace.Error) {
 func (s *Session) shed(subs []*subscription) {
 	var over []*subscription
 	for _, sub := range slices.Backward(subs) {
-		if !s.ending && len(s.seal)+s.load.begun > maxBeginning && sub.named && sub.wildcard == nil {
+		if !s.ending && s.beginning() > maxBeginning && sub.named && sub.wildcard == nil && s.resign(sub, errBeginning) {
 			s.drop(sub)
 			over = append(over, sub)
 		}
 	}
 	for _, sub := range over {
-		s.say(sub.re, Unsubscribed{Topic: sub.topic(), Err: errOptions})
+		s.say(sub.re, Unsubscribed{Topic: sub.topic(), Err: errBeginning})
 	}
 }
 

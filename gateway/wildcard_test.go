@@ -149,7 +149,7 @@ func TestATopicThatIsBornDuringAnOutageIsTakenFromItsBirth(t *testing.T) {
 	wires(t, gateway.Config{}, func(h *house, w *gateway.Wire) {
 		p := h.join(w, "chat:*")
 		h.settle()
-		cursor := p.Cursor()
+		cursor := unsealed(p.Cursor())
 		h.broker.Detach()
 		h.broker.Put("chat:1", "1", "2")
 		q := h.resume(w, cursor)

@@ -51,12 +51,9 @@ func appendData(dst, data []byte) []byte {
 	}
 }
 
-// appendBody ends a block of the stream's own with what it says, which is one line.
-func appendBody(dst, body []byte) []byte {
-	dst = append(dst, "data: "...)
-	dst = append(dst, body...)
-	return append(dst, '\n', '\n')
-}
+// appendBody ends a block of the stream's own with what it says. It is one line, but for what members show of themselves,
+// where line ends may stand between the tokens of the JSON.
+func appendBody(dst, body []byte) []byte { return append(appendData(dst, body), '\n') }
 
 // kindTombstone names the event that says which key is gone: an event without data would be none.
 const kindTombstone = "tombstone"

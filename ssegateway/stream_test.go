@@ -112,7 +112,7 @@ func TestNamesOfTheStreamsOwnEventsAreEscaped(t *testing.T) {
 	s.until("subscribed")
 	for name, want := range map[string]string{
 		"gap": "~gap", "connected": "~connected", "goaway": "~goaway", "error": "~error", "open": "~open", "event": "~event",
-		"presence": "~presence", "~gap": "~~gap", "Gap": "Gap", "message": "message",
+		"presence": "~presence", "members": "~members", "joined": "~joined", "left": "~left", "done": "~done", "~gap": "~~gap", "Gap": "Gap", "message": "message",
 		"x\nevent: gap\ndata: {}\n\n": "x event: gap data: {}  ", "x\r\ny": "x y", "\rz": " z",
 	} {
 		h.publish(&millrace.Event{Topic: "a", Name: name, Data: []byte("1")})
@@ -136,11 +136,12 @@ func TestLastEventIDResumesAllTopicsAndCountsBeforeTheCursorAndTheTopics(t *test
 	s.end()
 	h.put("a", "3")
 	h.put("b", "4")
-	for name, back := range map[string]*source{
-		"header":                  h.open("topic=other", id),
-		"header before parameter": h.open(query("cursor", "--c"), id),
-		"parameter":               h.open(query("cursor", id), ""),
+	for name, ask := range map[string]struct{ query, id string }{
+		"header":                  {"topic=other", id},
+		"header before parameter": {query("cursor", "--c"), id},
+		"parameter":               {query("cursor", id), ""},
 	} {
+		back := h.open(ask.query, ask.id) // the session goes on with the one that came last
 		got := map[string]string{}
 		for len(got) < 2 {
 			m := back.next()
@@ -265,6 +266,7 @@ func TestWhoMayComeBackGetsAStreamThatSaysWhen(t *testing.T) {
 		}
 		first.over()
 		refused("topic=a", id, "draining")
+		refused("topic=a", millrace.Cursor{Parts: []millrace.Part{{Topic: "a", Joined: true}}, Pieces: []millrace.Piece{{Topic: "a"}}}.String(), "draining")
 	})
 }
 
@@ -431,7 +433,7 @@ func TestASessionTakesCommandsByPost(t *testing.T) {
 		"another seal":         {"alice", c.Cursor + "x", `{"ping":{}}`, 404},
 		"no cursor":            {"alice", "", `{"ping":{}}`, 400},
 		"what can't be read":   {"alice", c.Cursor, `}{`, 400},
-		"what it does not do":  {"alice", c.Cursor, `{"join":{"topic":"a"}}`, 501},
+		"what it does not do":  {"alice", c.Cursor, `{"refresh":{"token":"x"}}`, 501},
 		"what breaks a rule":   {"alice", c.Cursor, `{"publish":{"topic":"a b","data":1}}`, 400},
 		"what is all in order": {"alice", c.Cursor, `{"ping":{}}`, 200},
 	} {

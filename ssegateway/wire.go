@@ -26,6 +26,7 @@ func NewWire(heartbeat time.Duration) *gateway.Wire {
 		AppendEvent:    appendEvent,
 		AppendGap:      appendGap,
 		AppendAdvanced: appendAdvanced,
+		AppendMembers:  appendMembers,
 		AppendFrame:    appendFrame,
 		AppendClose:    appendClose,
 		Ping:           []byte(": \n\n"),
@@ -73,6 +74,11 @@ func appendAdvanced(dst []byte, a *gateway.Advanced) []byte {
 	return appendBody(appendName(dst, frame.Kind(*a)), frame.AppendBody(nil, *a))
 }
 
+// appendMembers appends a block without an id: what it tells does not move the cursor.
+func appendMembers(dst []byte, m *gateway.MemberChanges) []byte {
+	return appendBody(appendName(dst, frame.KindMembers), frame.AppendMembersBody(nil, m))
+}
+
 func appendFrame(dst []byte, re uint32, f gateway.Frame, cursor []byte) []byte {
 	switch f := f.(type) {
 	case gateway.WirePong:
@@ -90,19 +96,19 @@ func appendFrame(dst []byte, re uint32, f gateway.Frame, cursor []byte) []byte {
 // appendControl appends the rest of a block that is of the stream's own: the kind as its name and what it says as data.
 // What answers a command has its id in it, as re.
 func appendControl(dst []byte, re uint32, f gateway.Frame) []byte {
-	dst = appendName(dst, frame.Kind(f))
-	body := frame.AppendBody(nil, f)
-	dst = append(dst, "data: "...)
-	if re != 0 {
-		dst = append(dst, `{"re":`...)
-		dst = strconv.AppendUint(dst, uint64(re), 10)
-		if len(body) > len("{}") {
-			dst = append(dst, ',')
+	var body []byte
+	if re == 0 {
+		body = frame.AppendBody(nil, f)
+	} else {
+		body = strconv.AppendUint([]byte(`{"re":`), uint64(re), 10)
+		at := len(body) // of what is a brace by itself, and goes on as a list of members here
+		body = frame.AppendBody(body, f)
+		body[at] = ','
+		if len(body) == at+len("{}") {
+			body = append(body[:at], '}')
 		}
-		body = body[1:]
 	}
-	dst = append(dst, body...)
-	return append(dst, '\n', '\n')
+	return appendBody(appendName(dst, frame.Kind(f)), body)
 }
 
 // appendClose says why a session ends, unless a goaway did. An EventSource then comes back, and what the answer is then
@@ -122,7 +128,7 @@ func appendClose(dst []byte, err *millrace.Error) []byte {
 func appendRefusal(dst []byte, cursor string, err *millrace.Error) []byte {
 	dst = appendRetry(dst, err.RetryAfter)
 	if c, bad := millrace.ParseCursor(cursor); bad == nil && len(c.Pieces) > 0 {
-		dst = appendID(dst, []byte(millrace.Cursor{Seal: sealText(c.Seal), Options: c.Options, Pieces: c.Pieces}.String()))
+		dst = appendID(dst, []byte(millrace.Cursor{Seal: sealText(c.Seal), Options: c.Options, Parts: c.Parts, Pieces: c.Pieces}.String()))
 	}
 	return appendControl(dst, 0, gateway.Goaway{Err: err})
 }

@@ -77,6 +77,32 @@ func expectedName(name string) string {
 	return name
 }
 
+// Protocol 12.20: what members show of themselves can't end the line, and the cursor does not move by it.
+func TestMembersAreABlockWithoutAnID(t *testing.T) {
+	wire := ssegateway.NewWire(0)
+	m := &gateway.MemberChanges{Topic: "a", Reset: true, Count: 1, Joined: []millrace.Member{{
+		Session: "x\nid: 1", Data: []byte("{\r\n\"id\":\n\r1}"),
+	}}}
+	joined := gateway.Joined{Topic: "a", Member: m.Joined[0], Count: 1}
+	p := newParser(bytes.NewReader(slices.Concat(
+		wire.AppendMembers(nil, m), wire.AppendFrame(nil, 7, joined, []byte("s.x,1-2-a")), wire.AppendMembers(nil, m), wire.AppendFrame(nil, 0, joined, []byte("s.y")),
+		wire.AppendFrame(nil, 8, gateway.Done{}, []byte("s.z")),
+	)))
+	const body = `"joined":[{"session":"x\nid: 1","data":{` + "\n\"id\":\n\n1}" + `}],"count":1,"subjects":0,"asOf":{"offset":"0","mark":"0"}}`
+	const member = `"topic":"a","member":{"session":"x\nid: 1","data":{` + "\n\"id\":\n\n1}" + `},"count":1,"subjects":0}`
+	for i, want := range []message{
+		{"members", `{"topic":"a","reset":true,` + body, ""},
+		{"joined", `{"re":7,` + member, "s.x,1-2-a"},
+		{"members", `{"topic":"a","reset":true,` + body, "s.x,1-2-a"},
+		{"joined", "{" + member, "s.y"},
+		{"done", `{"re":8}`, "s.z"},
+	} {
+		if got, err := p.next(); err != nil || got != want {
+			t.Errorf("block %d: got %+v, %v; want %+v", i, got, err, want)
+		}
+	}
+}
+
 func BenchmarkAppendEvent(b *testing.B) {
 	wire := ssegateway.NewWire(0)
 	e := &millrace.Event{Topic: "prices:eur:usd", Name: "price", Data: []byte(`{"bid":1.08345,"ask":1.08351,"pad":"` + strings.Repeat("x", 160) + `"}`)}

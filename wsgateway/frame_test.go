@@ -140,7 +140,7 @@ func TestBadFramesAreNamedAndTheSessionGoesOn(t *testing.T) {
 		{`}{`, "bad_request", 0},
 		{``, "bad_request", 0},
 		{`{"id":7,"dance":{}}`, "bad_request", 7},
-		{`{"id":8,"join":{"topic":"a"}}`, "unsupported", 8},
+		{`{"id":8,"refresh":{"token":"x"}}`, "unsupported", 8},
 		{`{"id":9,"publish":{"topic":"a b","data":1}}`, "topic_invalid", 9},
 		{`{"id":10,"publish":{"topic":"$sessions","data":1}}`, "forbidden", 10},
 		{`{"id":11,"unsubscribe":{"topic":"never"}}`, "not_found", 11},
@@ -255,6 +255,29 @@ func TestAPeersCloseIsAnswered(t *testing.T) {
 		t.Errorf("closed with %d", end.Code)
 	}
 	<-s.Done()
+}
+
+// Protocol 12: a peer that closes with 1000 is done and has left, one that closes otherwise may come back.
+func TestByItsCloseCodeAPeerHasLeftOrIsAway(t *testing.T) {
+	for code, left := range map[int]bool{1000: true, 1001: false, 4000: false, websocket.CloseNoStatusReceived: false} {
+		h := build(t, plan{gateway: gateway.Config{Grace: time.Hour}})
+		p := h.dial("")
+		s, _ := h.gateway.Session(p.connected().Connected.Session)
+		if err := p.WriteControl(websocket.CloseMessage, websocket.FormatCloseMessage(code, ""), time.Now().Add(patience)); err != nil {
+			t.Fatal(err)
+		}
+		<-s.Done()
+		other := h.dial("") // what it is a member of is asked for behind what was asked before
+		id := other.connected().Connected.Session
+		select {
+		case <-h.broker.Arrival(millrace.SessionsTopic, id):
+		case <-time.After(patience):
+			t.Fatal("the session is not listed")
+		}
+		if _, there := h.broker.Roster(millrace.SessionsTopic)[s.ID()]; there == left {
+			t.Errorf("closed with %d: it is there: %v", code, there)
+		}
+	}
 }
 
 func TestASessionEndsWithItsConnection(t *testing.T) {

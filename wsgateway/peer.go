@@ -119,11 +119,15 @@ func (p *peer) obey(opcode byte, message []byte) {
 
 // end ends a session whose reading ended: by the peer's close frame, by what it may not send, or with the connection.
 func (p *peer) end(err error) {
-	if broken, ok := errors.AsType[*millrace.Error](err); ok {
+	broken, ok := errors.AsType[*millrace.Error](err)
+	switch {
+	case ok:
 		p.session.End(broken)
-	} else if errors.Is(err, errClosed) {
+	case errors.Is(err, errFinished):
+		p.session.Closed()
+	case errors.Is(err, errClosed):
 		p.session.End(nil)
-	} else {
+	default:
 		return
 	}
 	p.drain()

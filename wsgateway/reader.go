@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"io"
 	"unicode/utf8"
 
@@ -12,8 +13,12 @@ import (
 	"github.com/millrace-dev/millrace"
 )
 
-// errClosed says that the peer sent a close frame.
-var errClosed = errors.New("the peer closed the WebSocket")
+// errClosed says that the peer sent a close frame, and errFinished that it said by its code that it is done: a page that is left
+// or reloaded says another.
+var (
+	errClosed   = errors.New("the peer closed the WebSocket")
+	errFinished = fmt.Errorf("%w for good", errClosed)
+)
 
 // continuation is the opcode of all frames of a message but the first.
 const continuation = 0
@@ -158,6 +163,8 @@ func (r *reader) take(h header) error {
 	case len(b) == 0:
 	case len(b) == 1, !utf8.Valid(b[2:]), !sendable(int(binary.BigEndian.Uint16(b))):
 		return broken("a close frame has no code and text")
+	case binary.BigEndian.Uint16(b) == websocket.CloseNormalClosure:
+		return errFinished
 	}
 	return errClosed
 }

@@ -42,24 +42,27 @@ func NewWires(interval, timeout time.Duration) Wires {
 // form is how frames become WebSocket messages, and messages commands. The bytes of a wire have the WebSocket frame's header in them already, so
 // that what goes to many is framed once. A server's frames carry no mask (RFC 6455 section 5.1).
 type form struct {
-	opcode byte
-	frame  func(dst []byte, re uint32, f gateway.Frame) []byte
-	event  func(dst []byte, e *millrace.Event) []byte
-	gap    func(dst []byte, g *millrace.Gap) []byte
-	decode func(b []byte) (id uint32, c gateway.Command, err *millrace.Error)
+	opcode  byte
+	frame   func(dst []byte, re uint32, f gateway.Frame) []byte
+	event   func(dst []byte, e *millrace.Event) []byte
+	gap     func(dst []byte, g *millrace.Gap) []byte
+	members func(dst []byte, m *gateway.MemberChanges) []byte
+	decode  func(b []byte) (id uint32, c gateway.Command, err *millrace.Error)
 }
 
 func formJSON() form {
 	return form{
 		opcode: websocket.TextMessage,
-		frame:  frame.AppendJSON, event: frame.AppendJSONEvent, gap: frame.AppendJSONGap, decode: frame.DecodeJSON,
+		frame:  frame.AppendJSON, event: frame.AppendJSONEvent, gap: frame.AppendJSONGap, members: frame.AppendJSONMembers,
+		decode: frame.DecodeJSON,
 	}
 }
 
 func formProtobuf() form {
 	return form{
 		opcode: websocket.BinaryMessage,
-		frame:  frame.AppendProtobuf, event: frame.AppendProtobufEvent, gap: frame.AppendProtobufGap, decode: frame.DecodeProtobuf,
+		frame:  frame.AppendProtobuf, event: frame.AppendProtobufEvent, gap: frame.AppendProtobufGap, members: frame.AppendProtobufMembers,
+		decode: frame.DecodeProtobuf,
 	}
 }
 
@@ -79,6 +82,9 @@ func (f form) wire(name string, interval, timeout time.Duration) *gateway.Wire {
 		},
 		AppendGap: func(dst []byte, g *millrace.Gap) []byte {
 			return seal(f.gap(reserve(dst), g), len(dst), f.opcode)
+		},
+		AppendMembers: func(dst []byte, m *gateway.MemberChanges) []byte {
+			return seal(f.members(reserve(dst), m), len(dst), f.opcode)
 		},
 		AppendAdvanced: func(dst []byte, a *gateway.Advanced) []byte { return f.append(dst, 0, *a) },
 		AppendFrame:    func(dst []byte, re uint32, fr gateway.Frame, _ []byte) []byte { return f.append(dst, re, fr) },

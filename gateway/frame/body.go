@@ -17,7 +17,7 @@ const (
 func IsKind(name string) bool {
 	switch name {
 	case "connected", "subscribed", "unsubscribed", KindEvent, KindGap, "advanced", "published", "history", "joined",
-		"members", "left", "presence", "refreshed", "done", "error", "goaway", "pong", "heartbeat":
+		KindMembers, "left", "presence", "refreshed", "done", "error", "goaway", "pong", "heartbeat":
 		return true
 	}
 	return false
@@ -38,6 +38,14 @@ func Kind(f gateway.Frame) string {
 		return "published"
 	case gateway.History:
 		return "history"
+	case gateway.Joined:
+		return "joined"
+	case gateway.Left:
+		return "left"
+	case gateway.Presence:
+		return "presence"
+	case gateway.Done:
+		return "done"
 	case gateway.Failed:
 		return "error"
 	case gateway.Goaway:
@@ -66,12 +74,7 @@ func AppendBody(dst []byte, f gateway.Frame) []byte {
 		dst = appendMember(dst, "cursor", f.Prefix)
 		dst = appendMember(dst, "pattern", f.Pattern)
 	case gateway.Unsubscribed:
-		dst = appendTopic(dst, f.Topic)
-		if f.Err != nil {
-			dst = append(dst, `,"error":`...)
-			dst = AppendError(dst, f.Err)
-		}
-		dst = appendMember(dst, "cursor", f.Prefix)
+		return appendEnd(dst, f.Topic, f.Err, f.Prefix)
 	case gateway.Advanced:
 		dst = appendTopic(dst, f.Topic)
 		dst = append(dst, `,"position":`...)
@@ -84,6 +87,12 @@ func AppendBody(dst []byte, f gateway.Frame) []byte {
 		dst = appendTrue(dst, "repeated", f.Ack.Repeated)
 	case gateway.History:
 		return appendPage(dst, f)
+	case gateway.Joined:
+		return appendJoined(dst, f)
+	case gateway.Left:
+		return appendEnd(dst, f.Topic, f.Err, f.Prefix)
+	case gateway.Presence:
+		return appendPresence(dst, f)
 	case gateway.Failed:
 		return AppendError(dst, f.Err)
 	case gateway.Goaway:
@@ -92,6 +101,16 @@ func AppendBody(dst []byte, f gateway.Frame) []byte {
 		dst = append(dst, '{')
 	}
 	return append(dst, '}')
+}
+
+// appendEnd appends what is said of a subscription or a membership that ended.
+func appendEnd(dst []byte, topic string, err *millrace.Error, prefix string) []byte {
+	dst = appendTopic(dst, topic)
+	if err != nil {
+		dst = append(dst, `,"error":`...)
+		dst = AppendError(dst, err)
+	}
+	return append(appendMember(dst, "cursor", prefix), '}')
 }
 
 // AppendGapBody appends what a gap's frame says as a JSON object, without its kind.

@@ -17,21 +17,21 @@ func command(m *millracev1.ClientFrame) (gateway.Command, *millrace.Error) {
 	case *millracev1.ClientFrame_Unsubscribe:
 		return gateway.Unsubscribe{Topic: k.Unsubscribe.GetTopic()}, nil
 	case *millracev1.ClientFrame_Publish:
-		return publish(k.Publish)
+		return gateway.PublishEvent{Publish: publish(k.Publish)}, nil
 	case *millracev1.ClientFrame_History:
 		return history(k.History)
 	case *millracev1.ClientFrame_Ping:
 		return gateway.Ping{}, nil
 	case *millracev1.ClientFrame_Broadcast:
-		return nil, unsupported("broadcast")
+		return gateway.Broadcast{Publish: publish(k.Broadcast)}, nil
 	case *millracev1.ClientFrame_Join:
-		return nil, unsupported("join")
+		return join(k.Join)
 	case *millracev1.ClientFrame_Update:
-		return nil, unsupported("update")
+		return gateway.Update{Topic: k.Update.GetTopic(), Data: k.Update.GetData()}, nil
 	case *millracev1.ClientFrame_Leave:
-		return nil, unsupported("leave")
+		return gateway.Leave{Topic: k.Leave.GetTopic()}, nil
 	case *millracev1.ClientFrame_Presence:
-		return nil, unsupported("presence")
+		return readMembers(k.Presence), nil
 	case *millracev1.ClientFrame_Ack:
 		return nil, unsupported("ack")
 	case *millracev1.ClientFrame_Refresh:
@@ -54,7 +54,9 @@ func subscribe(m *millracev1.SubscribeFrame) (gateway.Command, *millrace.Error) 
 	}
 	switch {
 	case m.GetCursor() == "":
-		return gateway.Subscribe{Topic: m.GetTopic(), Start: wire.ParseStart(m.GetStart()), Filter: filter, MaxRate: m.GetMaxRate()}, nil
+		return gateway.Subscribe{
+			Topic: m.GetTopic(), Start: wire.ParseStart(m.GetStart()), Filter: filter, MaxRate: m.GetMaxRate(), Members: m.GetMembers(),
+		}, nil
 	case m.GetTopic() != "" || m.GetStart() != nil:
 		return nil, millrace.Errorf(millrace.ReasonBadRequest, "a cursor stands in place of topic and start, not beside them")
 	}
@@ -65,10 +67,16 @@ func subscribe(m *millracev1.SubscribeFrame) (gateway.Command, *millrace.Error) 
 	if len(cursor.Pieces) == 0 {
 		return nil, millrace.Errorf(millrace.ReasonCursorInvalid, "the cursor has no topic")
 	}
-	return gateway.Resume(cursor, millrace.Option{Filter: filter, MaxRate: m.GetMaxRate()}), nil
+	topics := gateway.Resume(cursor, millrace.Option{Filter: filter, MaxRate: m.GetMaxRate()})
+	for i := range topics {
+		if m.GetMembers() && millrace.Pattern(topics[i].Topic).IsTopic() {
+			topics[i].Members = true
+		}
+	}
+	return topics, nil
 }
 
-func publish(m *millracev1.PublishFrame) (gateway.Command, *millrace.Error) {
+func publish(m *millracev1.PublishFrame) millrace.Publish {
 	e := &millrace.Event{
 		Topic:       m.GetTopic(),
 		ID:          m.GetId(),
@@ -93,12 +101,33 @@ func publish(m *millracev1.PublishFrame) (gateway.Command, *millrace.Error) {
 	if e.ContentType == "" {
 		e.ContentType = understood
 	}
-	c := gateway.PublishEvent{Publish: millrace.Publish{Event: e}}
+	p := millrace.Publish{Event: e}
 	if m.GetExpect() != nil {
 		expect := wire.ParsePosition(m.GetExpect())
-		c.Publish.Expect = &expect
+		p.Expect = &expect
 	}
-	return c, nil
+	return p
+}
+
+func join(m *millracev1.JoinFrame) (gateway.Command, *millrace.Error) {
+	filter, err := millrace.ParseFilter(m.GetFilter())
+	if err != nil {
+		return nil, millrace.AsError(err)
+	}
+	return gateway.Join{
+		Subscribe: gateway.Subscribe{
+			Topic: m.GetTopic(), Start: wire.ParseStart(m.GetStart()), Filter: filter, Members: m.Members == nil || m.GetMembers(),
+		},
+		Data: m.GetData(),
+	}, nil
+}
+
+func readMembers(m *millracev1.PresenceFrame) gateway.ReadMembers {
+	r := millrace.MemberRange{Page: m.GetPage(), Limit: int(min(m.GetLimit(), math.MaxInt32))}
+	if m.GetCountOnly() {
+		r.Limit = -1
+	}
+	return gateway.ReadMembers{Topic: m.GetTopic(), Range: r}
 }
 
 func history(m *millracev1.HistoryFrame) (gateway.Command, *millrace.Error) {

@@ -63,6 +63,22 @@ var readable = map[string]struct {
 	`{"history":{"topic":"a","state":true}}`:                            {0, gateway.ReadHistory{Topic: "a", Range: millrace.Range{Start: millrace.Start{Kind: millrace.StartEarliest}, State: true}}},
 	`{"history":{"topic":"a"}}`:                                         {0, gateway.ReadHistory{Topic: "a", Range: millrace.Range{Start: millrace.Start{Kind: millrace.StartEarliest}}}},
 	`{"history":{"topic":"a","backward":true,"limit":10}}`:              {0, gateway.ReadHistory{Topic: "a", Range: millrace.Range{Backward: true, Limit: 10}}},
+	`{"id":7,"join":{"topic":"a"}}`:                                     {7, gateway.Join{Subscribe: gateway.Subscribe{Topic: "a", Members: true}}},
+	`{"join":{"topic":"a","data":{"name": "Alïce"},"members":false,"start":{"earliest":true},"filter":"name == \"x\""}}`: {0, gateway.Join{
+		Subscribe: gateway.Subscribe{Topic: "a", Start: millrace.Start{Kind: millrace.StartEarliest}, Filter: named("x")}, Data: []byte(`{"name": "Alïce"}`),
+	}},
+	`{"update":{"topic":"a","data":[1, 2]}}`:                         {0, gateway.Update{Topic: "a", Data: []byte("[1, 2]")}},
+	`{"update":{"topic":"a"}}`:                                       {0, gateway.Update{Topic: "a"}},
+	`{"leave":{"topic":"a"}}`:                                        {0, gateway.Leave{Topic: "a"}},
+	`{"broadcast":{"topic":"a","name":"n","text":"x","echo":false}}`: {0, gateway.Broadcast{Publish: publish(&millrace.Event{Topic: "a", Name: "n", ContentType: "text/plain", NoEcho: true, Data: []byte("x")}).Publish}},
+	`{"broadcast":{"topic":"a","data":{"x":1}}}`:                     {0, gateway.Broadcast{Publish: publish(&millrace.Event{Topic: "a", Data: []byte(`{"x":1}`)}).Publish}},
+	`{"presence":{"topic":"a"}}`:                                     {0, gateway.ReadMembers{Topic: "a"}},
+	`{"presence":{"topic":"a","limit":10,"page":"p2"}}`:              {0, gateway.ReadMembers{Topic: "a", Range: millrace.MemberRange{Limit: 10, Page: "p2"}}},
+	`{"presence":{"topic":"a","limit":10,"countOnly":true}}`:         {0, gateway.ReadMembers{Topic: "a", Range: millrace.MemberRange{Limit: -1}}},
+	`{"subscribe":{"topic":"a","members":true}}`:                     {0, gateway.Subscribe{Topic: "a", Members: true}},
+	`{"subscribe":{"cursor":"7-9-a,0-0-b:%2A","members":true}}`: {0, gateway.SubscribeAll{
+		{Topic: "b:*", Start: millrace.After(millrace.Position{}), Again: true}, {Topic: "a", Start: millrace.After(there), Members: true, Again: true},
+	}},
 	`{"ping":{}}`: {0, gateway.Ping{}},
 }
 
@@ -139,7 +155,12 @@ func TestBadFramesAreNamed(t *testing.T) {
 		`{"id":7,"publish":{"topic":5}}`:  {7, millrace.ReasonBadRequest, "publish"},
 		`{"id":7,"publish":{"text":"","data":1}}`:              {7, millrace.ReasonBadRequest, "publish"},
 		`{"id":7,"publish":{"binary":"*"}}`:                    {7, millrace.ReasonBadRequest, "publish"},
-		`{"id":7,"join":{"topic":"a","data":1}}`:               {7, millrace.ReasonUnsupported, "join"},
+		`{"id":7,"refresh":{"token":"x"}}`:                     {7, millrace.ReasonUnsupported, "refresh"},
+		`{"id":7,"join":{"topic":"a","filter":"name="}}`:       {7, millrace.ReasonFilterInvalid, ""},
+		`{"id":7,"join":{"topic":"a","members":1}}`:            {7, millrace.ReasonBadRequest, "join"},
+		`{"id":7,"join":[]}`:                                   {7, millrace.ReasonBadRequest, "object"},
+		`{"id":7,"update":{"topic":"a","data":}}`:              {0, millrace.ReasonBadRequest, "JSON"},
+		`{"id":7,"presence":{"topic":"a","limit":-1}}`:         {7, millrace.ReasonBadRequest, "presence"},
 		`{"id":7,"subscribe":{"topic":"a","filter":"name="}}`:  {7, millrace.ReasonFilterInvalid, ""},
 		`{"id":7,"subscribe":{"topic":"a","maxRate":2000}}`:    {7, millrace.ReasonBadRequest, "rate"},
 		`{"id":7,"subscribe":{"cursor":"garbage"}}`:            {7, millrace.ReasonCursorInvalid, ""},
@@ -181,6 +202,10 @@ func FuzzDecodeJSON(f *testing.F) {
 	f.Fuzz(func(t *testing.T, b []byte) {
 		_, c, err := frame.DecodeJSON(b)
 		check(t, c, err)
+		if j, ok := c.(gateway.Join); ok {
+			m := &gateway.MemberChanges{Topic: j.Topic, Joined: []millrace.Member{{Session: "a", Data: j.Data}}}
+			same(t, frame.AppendJSONMembers(nil, m), frame.AppendProtobufMembers(nil, m))
+		}
 		if p, ok := c.(gateway.PublishEvent); ok && millrace.PayloadOf(p.Publish.Event.ContentType) == millrace.PayloadJSON && p.Publish.Event.ContentType == "" {
 			if e := p.Publish.Event; len(e.Data) > 0 {
 				same(t, frame.AppendJSONEvent(nil, e), frame.AppendProtobufEvent(nil, e))

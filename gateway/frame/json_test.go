@@ -77,8 +77,36 @@ func frames() []gateway.Frame {
 		gateway.Failed{Err: fault},
 		gateway.Goaway{Err: fault},
 		gateway.Goaway{Err: millrace.Errorf(millrace.ReasonDraining, "bye")},
+		gateway.Joined{Topic: "chat:1", Member: members()[0], Count: 3, Subjects: 2, Prefix: "s.xyz"},
+		gateway.Joined{Topic: "chat:1"},
+		gateway.Left{Topic: "chat:1", Prefix: "s.xyz"},
+		gateway.Left{Topic: "chat:1", Err: fault},
+		gateway.Presence{Topic: "chat:1", Page: millrace.MemberPage{
+			Members: members(), Next: "next \"page\"", Count: 1<<31 - 1, Subjects: 2, AsOf: here,
+		}},
+		gateway.Presence{Topic: "chat:1"},
+		gateway.Done{},
 		gateway.Pong{},
 		gateway.Heartbeat{},
+	}
+}
+
+func members() []millrace.Member {
+	return []millrace.Member{
+		{Session: "Zx3h", Subject: "alice", Data: []byte("{\n\"name\": \"Alïce <b>\" }"), Joined: noon},
+		{Session: "Qy7", Subject: "bad \xff subject", Joined: noon},
+		{Session: "Qz8", Data: []byte("null")},
+		{},
+	}
+}
+
+func changes() []*gateway.MemberChanges {
+	all := members()
+	return []*gateway.MemberChanges{
+		{Topic: "chat:1", Reset: true, Joined: all, Count: 4, Subjects: 2, AsOf: here},
+		{Topic: "chat:1", Joined: all[:1], Updated: all[1:3], Left: all[3:], Count: 1, Subjects: 1, AsOf: there},
+		{Topic: "chat:ü\"", CountOnly: true, Count: 1<<31 - 1, Subjects: 7, AsOf: here},
+		{Topic: "chat:1", Reset: true},
 	}
 }
 
@@ -88,6 +116,9 @@ func TestEveryFrameInJSONIsTheProtoJSONOfTheSameFrameInProtobuf(t *testing.T) {
 		for _, re := range []uint32{0, 1<<32 - 1} {
 			same(t, frame.AppendJSON(nil, re, f), frame.AppendProtobuf(nil, re, f))
 		}
+	}
+	for _, m := range changes() {
+		same(t, frame.AppendJSONMembers(nil, m), frame.AppendProtobufMembers(nil, m))
 	}
 	for _, e := range events() {
 		same(t, frame.AppendJSONEvent(nil, e), frame.AppendProtobufEvent(nil, e))
@@ -117,9 +148,18 @@ func same(t *testing.T, inJSON, inProtobuf []byte) {
 	}
 	// White space in data is the publisher's own; the cover keeps none.
 	for _, m := range []*millracev1.ServerFrame{&want, &got} {
-		compactData(t, m.GetEvent())
+		compactEvent(t, m.GetEvent())
 		for _, e := range m.GetHistory().GetEvents() {
-			compactData(t, e)
+			compactEvent(t, e)
+		}
+		for _, list := range [][]*millracev1.Member{
+			m.GetMembers().GetJoined(), m.GetMembers().GetUpdated(), m.GetMembers().GetLeft(), m.GetPresence().GetMembers(), {m.GetJoined().GetMember()},
+		} {
+			for _, one := range list {
+				if len(one.GetData()) > 0 {
+					one.Data = compact(t, one.Data)
+				}
+			}
 		}
 	}
 	if !proto.Equal(&want, &got) {
@@ -136,20 +176,31 @@ func coverData(t *testing.T, b []byte) []byte {
 	if err := d.Decode(&tree); err != nil {
 		t.Fatal(err)
 	}
-	cover := func(e any) {
-		m, _ := e.(map[string]any)
-		if data, ok := m["data"]; ok {
-			text, err := json.Marshal(data)
-			if err != nil {
-				t.Fatal(err)
+	// cover covers what an object has as data and, one level below, those of the objects and lists in it.
+	var cover func(v any, depth int)
+	cover = func(v any, depth int) {
+		switch v := v.(type) {
+		case []any:
+			for _, one := range v {
+				cover(one, depth)
 			}
-			m["data"] = base64.StdEncoding.EncodeToString(text)
+		case map[string]any:
+			for name, one := range v {
+				if name == "data" {
+					text, err := json.Marshal(one)
+					if err != nil {
+						t.Fatal(err)
+					}
+					v[name] = base64.StdEncoding.EncodeToString(text)
+				} else if depth > 0 {
+					cover(one, depth-1)
+				}
+			}
 		}
 	}
-	cover(tree["event"])
-	if page, ok := tree["history"].(map[string]any); ok {
-		for _, e := range page["events"].([]any) {
-			cover(e)
+	for name, body := range tree {
+		if name != "error" && name != "re" {
+			cover(body, 1)
 		}
 	}
 	covered, err := json.Marshal(tree)
@@ -159,14 +210,17 @@ func coverData(t *testing.T, b []byte) []byte {
 	return covered
 }
 
-func compactData(t *testing.T, e *millracev1.EventFrame) {
+func compactEvent(t *testing.T, e *millracev1.EventFrame) {
 	t.Helper()
-	p, ok := e.GetPayload().(*millracev1.EventFrame_Data)
-	if !ok {
-		return
+	if p, ok := e.GetPayload().(*millracev1.EventFrame_Data); ok {
+		p.Data = compact(t, p.Data)
 	}
+}
+
+func compact(t *testing.T, text []byte) []byte {
+	t.Helper()
 	var v any
-	d := json.NewDecoder(bytes.NewReader(p.Data))
+	d := json.NewDecoder(bytes.NewReader(text))
 	d.UseNumber()
 	if err := d.Decode(&v); err != nil {
 		t.Fatal(err)
@@ -175,12 +229,16 @@ func compactData(t *testing.T, e *millracev1.EventFrame) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p.Data = b
+	return b
 }
 
 func TestDataInJSONStandsVerbatim(t *testing.T) {
 	const data = "{ \"b\" :1.0,\n\t\"a\":1e400, \"a\":\"\\u00e9\" }"
 	got := string(frame.AppendJSONEvent(nil, &millrace.Event{Topic: "t", Data: []byte(data)}))
+	if !strings.Contains(got, `"data":`+data) {
+		t.Errorf("%s does not hold %s", got, data)
+	}
+	got = string(frame.AppendJSONMembers(nil, &gateway.MemberChanges{Topic: "t", Joined: []millrace.Member{{Session: "a", Data: []byte(data)}}}))
 	if !strings.Contains(got, `"data":`+data) {
 		t.Errorf("%s does not hold %s", got, data)
 	}
@@ -202,6 +260,14 @@ func TestAFrameIsWhatTheDocumentShows(t *testing.T) {
 		`{"advanced":{"topic":"latest:a","position":{"offset":"7","mark":"9"},"conflated":"3"}}`: gateway.Advanced{
 			Topic: "latest:a", Position: there, Conflated: 3,
 		},
+		`{"joined":{"topic":"a","member":{"session":"Zx","data":{},"joinedMs":"1790000000123"},"count":1,"subjects":0}}`: gateway.Joined{
+			Topic: "a", Member: millrace.Member{Session: "Zx", Data: []byte("{}"), Joined: noon}, Count: 1,
+		},
+		`{"left":{"topic":"a"}}`: gateway.Left{Topic: "a"},
+		`{"done":{}}`:            gateway.Done{},
+		`{"presence":{"topic":"a","count":0,"subjects":0,"asOf":{"offset":"7","mark":"9"}}}`: gateway.Presence{
+			Topic: "a", Page: millrace.MemberPage{AsOf: there},
+		},
 	} {
 		if got := string(frame.AppendJSON(nil, 0, f)); got != want {
 			t.Errorf("got  %s\nwant %s", got, want)
@@ -218,6 +284,15 @@ func TestEveryKindOfTheContractIsNamed(t *testing.T) {
 	for i := range kinds.Len() {
 		if name := string(kinds.Get(i).Name()); !frame.IsKind(name) {
 			t.Errorf("%s is not known as a kind", name)
+		}
+	}
+	said := map[string]bool{frame.KindEvent: true, frame.KindGap: true, frame.KindMembers: true}
+	for _, f := range frames() {
+		said[frame.Kind(f)] = true
+	}
+	for i := range kinds.Len() {
+		if name := string(kinds.Get(i).Name()); !said[name] && name != "refreshed" { // which answers a command that is not done yet
+			t.Errorf("%s is said by no frame", name)
 		}
 	}
 	if frame.IsKind("price") {

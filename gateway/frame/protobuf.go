@@ -41,6 +41,14 @@ func AppendProtobuf(dst []byte, re uint32, f gateway.Frame) []byte {
 		}}
 	case gateway.History:
 		m.Kind = &millracev1.ServerFrame_History{History: page(f)}
+	case gateway.Joined:
+		m.Kind = &millracev1.ServerFrame_Joined{Joined: joined(f)}
+	case gateway.Left:
+		m.Kind = &millracev1.ServerFrame_Left{Left: &millracev1.LeftFrame{Topic: valid(f.Topic), Error: wire.Error(f.Err), Cursor: f.Prefix}}
+	case gateway.Presence:
+		m.Kind = &millracev1.ServerFrame_Presence{Presence: presence(f)}
+	case gateway.Done:
+		m.Kind = &millracev1.ServerFrame_Done{Done: &millracev1.DoneFrame{}}
 	case gateway.Failed:
 		m.Kind = &millracev1.ServerFrame_Error{Error: wire.Error(f.Err)}
 	case gateway.Goaway:

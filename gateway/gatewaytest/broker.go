@@ -14,15 +14,18 @@ import (
 
 // Broker is an Upstream in memory with faults at hand: it can be cut off, lose events on their way, lose or trim a log,
 // refuse topics, and be slow or fail when it is read. It works otherwise. All methods may be called concurrently.
+//
+// It is one gateway's end of the broker; Beside returns further ones. Topics and members are the same at all of them, faults
+// on the way and subscriptions each end's own.
 type Broker struct {
+	*store
+
 	wake chan struct{}
 	gone chan struct{} // closed by Close
 
-	mu       sync.Mutex
-	logs     map[string]*log
+	// Protected by store.mu.
 	follows  map[string]*follow
 	news     []millrace.Update
-	first    map[dedup]millrace.Ack
 	denied   map[string]*millrace.Error
 	detached bool
 	careless bool
@@ -30,9 +33,20 @@ type Broker struct {
 	failure  error         // of History and Publish
 	held     chan struct{} // closed to let History go on; nil: it does not wait
 	reads    int
+	holder   holder
 }
 
 var _ gateway.Upstream = (*Broker)(nil)
+
+// store is what all ends of a broker share.
+type store struct {
+	mu      sync.Mutex
+	logs    map[string]*log                   // protected by mu, likewise what follows
+	first   map[dedup]millrace.Ack            // acks of events with an id
+	ends    []*Broker                         // that are not closed
+	members map[string]map[string]*membership // by topic and session
+	awaited map[seatIn]chan struct{}          // see Arrival
+}
 
 // follow is one subscription.
 type follow struct {
@@ -48,10 +62,24 @@ type dedup struct{ topic, principal, id string }
 
 // NewBroker returns a broker without topics, attached.
 func NewBroker() *Broker {
-	return &Broker{
-		wake: make(chan struct{}, 1), gone: make(chan struct{}),
-		logs: map[string]*log{}, follows: map[string]*follow{}, first: map[dedup]millrace.Ack{}, denied: map[string]*millrace.Error{},
+	s := &store{logs: map[string]*log{}, first: map[dedup]millrace.Ack{}, members: map[string]map[string]*membership{}, awaited: map[seatIn]chan struct{}{}}
+	return s.end()
+}
+
+// Beside returns another gateway's end of the broker, attached.
+func (b *Broker) Beside() *Broker {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.end()
+}
+
+func (s *store) end() *Broker {
+	b := &Broker{
+		store: s, wake: make(chan struct{}, 1), gone: make(chan struct{}),
+		follows: map[string]*follow{}, denied: map[string]*millrace.Error{}, holder: holder{told: map[seatIn]millrace.MemberChange{}},
 	}
+	s.ends = append(s.ends, b)
+	return b
 }
 
 func (b *Broker) log(topic string) *log {
@@ -207,9 +235,12 @@ func (b *Broker) publish(p millrace.Publish) millrace.Ack {
 	if p.Expect != nil && *p.Expect != l.head() {
 		return millrace.Ack{Topic: l.topic, Err: millrace.Errorf(millrace.ReasonConflict, "the head is at %s", l.head())}
 	}
-	if !b.detached {
-		for pattern, f := range b.follows {
-			b.match(pattern, f, l)
+	for _, end := range b.ends {
+		if end.detached {
+			continue
+		}
+		for pattern, f := range end.follows {
+			end.match(pattern, f, l)
 		}
 	}
 	l.append(p.Event)
@@ -217,7 +248,9 @@ func (b *Broker) publish(p millrace.Publish) millrace.Ack {
 	if key.id != "" {
 		b.first[key] = ack
 	}
-	b.announce(l, p.Event)
+	for _, end := range b.ends {
+		end.announce(l, p.Event)
+	}
 	return ack
 }
 
@@ -262,14 +295,4 @@ func (b *Broker) History(ctx context.Context, topic string, r millrace.Range) (m
 		return millrace.Page{}, b.failure
 	}
 	return b.log(topic).read(r)
-}
-
-// Enroll asks for changes of memberships.
-func (b *Broker) Enroll(context.Context, []millrace.MemberChange) ([]millrace.MemberAck, error) {
-	return nil, millrace.Errorf(millrace.ReasonUnsupported, "not yet")
-}
-
-// Members reads a page of a topic's members.
-func (b *Broker) Members(context.Context, string, millrace.MemberRange) (millrace.MemberPage, error) {
-	return millrace.MemberPage{}, millrace.Errorf(millrace.ReasonUnsupported, "not yet")
 }

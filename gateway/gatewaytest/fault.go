@@ -82,6 +82,7 @@ func (b *Broker) Attach() {
 	for topic, f := range b.follows {
 		b.attach(topic, f)
 	}
+	b.tellAnew()
 }
 
 // Lose makes the next n events of the topic, if it is subscribed to, stored but not told, as if all was well.
@@ -164,12 +165,13 @@ func (b *Broker) Hold() (release func()) {
 	}
 }
 
-// Close ends Next and refuses new subscriptions.
+// Close ends Next and refuses new subscriptions. The members that the end holds stay until Expire.
 func (b *Broker) Close() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if !b.closed {
 		b.closed = true
+		b.ends = slices.DeleteFunc(b.ends, func(o *Broker) bool { return o == b })
 		close(b.gone)
 	}
 }

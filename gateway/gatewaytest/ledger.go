@@ -77,6 +77,10 @@ func (l *ledger) note(line Line) error {
 		return l.subscribed(f)
 	case *gateway.Unsubscribed:
 		return l.unsubscribed(f)
+	case *gateway.Joined:
+		return l.begin(f.Prefix)
+	case *gateway.Left:
+		return l.begin(f.Prefix)
 	case *gateway.Advanced:
 		return l.advanced(f)
 	}

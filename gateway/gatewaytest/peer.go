@@ -142,8 +142,10 @@ func (p *Peer) note(line Line, others, cursor string) {
 		p.faults = append(p.faults, err)
 	}
 	_, advanced := line.Frame.(*gateway.Advanced)
+	_, members := line.Frame.(*gateway.MemberChanges)
 	shared := line.Event != nil || line.Gap != nil || advanced
 	switch {
+	case members: // which do not move it
 	case !p.lead:
 		p.cursor = p.books.cursor()
 	case shared && others == "", !shared && line.Frame != nil && cursor == "":

@@ -31,7 +31,8 @@ func Wire() *gateway.Wire {
 		AppendAdvanced: func(dst []byte, a *gateway.Advanced) []byte {
 			return fmt.Appendf(dst, "advanced %s %s %d\n", a.Topic, a.Position, a.Conflated)
 		},
-		AppendFrame: func(dst []byte, re uint32, f gateway.Frame, _ []byte) []byte { return appendFrame(dst, re, f) },
+		AppendMembers: func(dst []byte, m *gateway.MemberChanges) []byte { return appendFrame(dst, 0, *m) },
+		AppendFrame:   func(dst []byte, re uint32, f gateway.Frame, _ []byte) []byte { return appendFrame(dst, re, f) },
 		AppendClose: func(dst []byte, err *millrace.Error) []byte {
 			return append(appendJSON(append(dst, "close "...), public(err)), '\n')
 		},
@@ -80,6 +81,9 @@ func appendFrame(dst []byte, re uint32, f gateway.Frame) []byte {
 func withoutCause(f gateway.Frame) gateway.Frame {
 	switch f := f.(type) {
 	case gateway.Unsubscribed:
+		f.Err = public(f.Err)
+		return f
+	case gateway.Left:
 		f.Err = public(f.Err)
 		return f
 	case gateway.Failed:
@@ -141,6 +145,11 @@ func frameOf(kind string) (any, bool) {
 		gateway.Unsubscribed{},
 		gateway.Published{},
 		gateway.History{},
+		gateway.Joined{},
+		gateway.Left{},
+		gateway.MemberChanges{},
+		gateway.Presence{},
+		gateway.Done{},
 		gateway.Failed{},
 		gateway.Goaway{},
 		gateway.Heartbeat{},

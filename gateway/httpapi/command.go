@@ -10,7 +10,8 @@ import (
 )
 
 // command runs a command in a session that this gateway holds, for a peer that can't send on its own connection. What
-// changes the session's topics is answered on that connection, like all news of them; the rest is answered here.
+// changes the session's topics and memberships is answered on that connection, like all news of them; the rest is answered
+// here.
 func (h *Handler) command(w http.ResponseWriter, r *http.Request) {
 	grant, err := h.grant(r)
 	if err != nil {
@@ -41,6 +42,12 @@ func (h *Handler) command(w http.ResponseWriter, r *http.Request) {
 	case gateway.ReadHistory:
 		page, err := h.gateway.History(ctx, grant, c.Topic, c.Range)
 		answer(w, id, gateway.History{Topic: c.Topic, Page: page}, err)
+	case gateway.Broadcast:
+		ack, err := s.Broadcast(ctx, grant, c.Publish)
+		answer(w, id, gateway.Published{Ack: ack}, err)
+	case gateway.ReadMembers:
+		page, err := s.ReadMembers(ctx, grant, c.Topic, c.Range)
+		answer(w, id, gateway.Presence{Topic: c.Topic, Page: page}, err)
 	case gateway.Ping:
 		answer(w, id, gateway.Pong{}, nil)
 	default:

@@ -151,12 +151,18 @@ func readRange(r *http.Request) (millrace.Range, *millrace.Error) {
 	if asked.State, err = readSwitch("state", query.Get("state")); err != nil {
 		return asked, err
 	}
-	if text := query.Get("limit"); text != "" {
-		n, err := strconv.ParseUint(strings.TrimSpace(text), 10, 31)
-		if err != nil || n == 0 {
-			return asked, millrace.Errorf(millrace.ReasonBadRequest, "limit is a number from 1, not %.64q", text)
-		}
-		asked.Limit = int(n)
+	asked.Limit, err = readLimit(query.Get("limit"))
+	return asked, err
+}
+
+// readLimit reads how much is wanted at most; 0, for nothing, leaves it to the server.
+func readLimit(text string) (int, *millrace.Error) {
+	if text == "" {
+		return 0, nil
 	}
-	return asked, nil
+	n, err := strconv.ParseUint(strings.TrimSpace(text), 10, 31)
+	if err != nil || n == 0 {
+		return 0, millrace.Errorf(millrace.ReasonBadRequest, "limit is a number from 1, not %.64q", text)
+	}
+	return int(n), nil
 }

@@ -1,4 +1,5 @@
-// Package httpapi is what both gateways serve over plain HTTP: publish, history, commands of event streams, health. It
+// Package httpapi is what both gateways serve over plain HTTP: publish, history, members, commands of event
+// streams, health. It
 // also has what every way in over HTTP shares: the list of origins, the place of the token, the URL that a session is
 // opened with, and the form of an error.
 package httpapi
@@ -40,6 +41,7 @@ func (h *Handler) Mount(mux *http.ServeMux) {
 	mux.Handle("/healthz", route{http.MethodGet: h.healthy})
 	mux.Handle("/readyz", route{http.MethodGet: h.ready})
 	mux.Handle("/v1/topics/{topic}/events", h.admit(route{http.MethodGet: h.history, http.MethodPost: h.publish}))
+	mux.Handle("/v1/topics/{topic}/members", h.admit(route{http.MethodGet: h.members}))
 	mux.Handle("/v1/sessions/{session}/commands", h.admit(route{http.MethodPost: h.command}))
 	mux.Handle("/v1/", h.admit(http.HandlerFunc(NotFound)))
 }

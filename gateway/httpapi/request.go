@@ -1,11 +1,13 @@
 package httpapi
 
 import (
+	"encoding/json"
 	"net/http"
 	"net/url"
 	"strconv"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/millrace-dev/millrace"
 	"github.com/millrace-dev/millrace/gateway"
@@ -19,9 +21,8 @@ func Token(r *http.Request) string {
 	return r.URL.Query().Get("token")
 }
 
-// ReadOpening reads what a peer asks for by the URL that it connects with: topic (any number), start, filter, maxRate,
-// cursor, heartbeats.
-// Only the grant is left to be filled in.
+// ReadOpening reads what a peer asks for by the URL that it connects with: topic and join (any number), info, members, start,
+// filter, maxRate, cursor, heartbeats. Only the grant is left to be filled in.
 func ReadOpening(query url.Values) (gateway.Opening, *millrace.Error) {
 	o := gateway.Opening{Cursor: query.Get("cursor")}
 	start, err := ReadStart(query.Get("start"))
@@ -31,12 +32,41 @@ func ReadOpening(query url.Values) (gateway.Opening, *millrace.Error) {
 	if o.Wish, err = readWish(query); err != nil {
 		return o, err
 	}
-	for _, topic := range query["topic"] {
+	want := func(topic string) gateway.Subscribe {
 		// A copy, or the topic's name would keep the whole URL in memory, and the token in it.
-		o.Topics = append(o.Topics, gateway.Subscribe{Topic: strings.Clone(topic), Start: start, Filter: o.Wish.Filter, MaxRate: o.Wish.MaxRate})
+		return gateway.Subscribe{Topic: strings.Clone(topic), Start: start, Filter: o.Wish.Filter, MaxRate: o.Wish.MaxRate}
+	}
+	members, err := readSwitch("members", query.Get("members"))
+	if err != nil {
+		return o, err
+	}
+	for _, topic := range query["topic"] {
+		c := want(topic)
+		c.Members = members && millrace.Pattern(topic).IsTopic()
+		o.Topics = append(o.Topics, c)
+	}
+	info, err := readInfo(query.Get("info"))
+	if err != nil {
+		return o, err
+	}
+	for _, topic := range query["join"] {
+		c := want(topic)
+		c.Members = members || query.Get("members") == ""
+		o.Joins = append(o.Joins, gateway.Join{Subscribe: c, Data: info})
 	}
 	o.Heartbeats, err = readSwitch("heartbeats", query.Get("heartbeats"))
 	return o, err
+}
+
+// readInfo reads what a member shows of itself.
+func readInfo(text string) ([]byte, *millrace.Error) {
+	switch {
+	case text == "":
+		return nil, nil
+	case !utf8.ValidString(text), !json.Valid([]byte(text)):
+		return nil, millrace.Errorf(millrace.ReasonBadRequest, "info is one JSON text, not %.64q", text)
+	}
+	return []byte(text), nil
 }
 
 // readSwitch reads what is on (1) or off (0, or nothing).

@@ -1,5 +1,5 @@
-// Package seal makes the part of a cursor that says which session it belongs to and when it was made, bound to the subject
-// by a MAC that all gateways share. A seal lets a session go on under its id at any gateway; it grants nothing beside that,
+// Package seal makes the part of a cursor that says which session it belongs to, how often that had come back and when it was
+// made, bound to the subject by a MAC that all gateways share. A seal lets a session go on under its id at any gateway; it grants nothing beside that,
 // and who has another subject's seal has nothing.
 package seal
 
@@ -16,10 +16,10 @@ import (
 const MinKey = 16
 
 const (
-	version  = 1
+	version  = 2
 	macBytes = 16
 	idBytes  = 16
-	body     = 1 + idBytes + 8
+	body     = 1 + idBytes + 4 + 8
 	prefix   = "s."
 )
 
@@ -29,27 +29,37 @@ type Sealer struct{ key []byte }
 // New returns a sealer of a key, which it keeps.
 func New(key []byte) Sealer { return Sealer{key: key} }
 
+// Holder is who a seal says that its peer is.
+type Holder struct {
+	ID         ID
+	Generation uint32    // of the session: 1, and one more each time that it comes back
+	At         time.Time // when that was, to the second
+}
+
 // Seal returns the seal of a session.
-func (s Sealer) Seal(id ID, subject string, at time.Time) string {
+func (s Sealer) Seal(h Holder, subject string) string {
 	b := make([]byte, 0, body+macBytes)
 	b = append(b, version)
-	b = append(b, id[:]...)
-	b = binary.BigEndian.AppendUint64(b, uint64(at.Unix()))
+	b = append(b, h.ID[:]...)
+	b = binary.BigEndian.AppendUint32(b, h.Generation)
+	b = binary.BigEndian.AppendUint64(b, uint64(h.At.Unix()))
 	b = append(b, s.mac(b, subject)...)
 	return prefix + base64.RawURLEncoding.EncodeToString(b)
 }
 
-// Open returns the session of a seal that was made for subject by a gateway with the same key.
-func (s Sealer) Open(seal, subject string) (id ID, at time.Time, ok bool) {
+// Open returns whose a seal is, if it was made for subject by a gateway with the same key.
+func (s Sealer) Open(seal, subject string) (h Holder, ok bool) {
 	b, err := base64.RawURLEncoding.DecodeString(strings.TrimPrefix(seal, prefix))
 	if err != nil || len(b) != body+macBytes || b[0] != version {
-		return id, at, false
+		return Holder{}, false
 	}
 	if !hmac.Equal(b[body:], s.mac(b[:body], subject)) {
-		return id, at, false
+		return Holder{}, false
 	}
-	copy(id[:], b[1:])
-	return id, time.Unix(int64(binary.BigEndian.Uint64(b[1+idBytes:])), 0), true
+	rest := b[1+copy(h.ID[:], b[1:]):]
+	h.Generation = binary.BigEndian.Uint32(rest)
+	h.At = time.Unix(int64(binary.BigEndian.Uint64(rest[4:])), 0)
+	return h, true
 }
 
 func (s Sealer) mac(b []byte, subject string) []byte {

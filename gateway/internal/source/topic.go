@@ -15,6 +15,7 @@ type Topic struct {
 	mu       sync.Mutex
 	known    bool // was attached once: class, head and tail mean something
 	attached bool // the upstream is there: head and tail are verified
+	times    uint64
 	refused  *millrace.Error
 	class    millrace.Class
 	head     millrace.Position
@@ -66,6 +67,7 @@ func (t *Topic) attach(u *millrace.Update) {
 		t.restart(u.Position)
 	}
 	t.known, t.attached = true, true
+	t.times++
 }
 
 func (t *Topic) refuse(err *millrace.Error) {
@@ -126,6 +128,7 @@ func (t *Topic) restart(at millrace.Position) {
 type View struct {
 	Known    bool
 	Attached bool
+	Times    uint64 // how often it was attached
 	Refused  *millrace.Error
 	Class    millrace.Class
 	Head     millrace.Position
@@ -141,7 +144,7 @@ func (t *Topic) Since(from uint64, dst []*tail.Entry, maxBytes int) View {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	v := View{
-		Known: t.known, Attached: t.attached, Refused: t.refused, Class: t.class, Head: t.head, Count: t.tail.Count(),
+		Known: t.known, Attached: t.attached, Times: t.times, Refused: t.refused, Class: t.class, Head: t.head, Count: t.tail.Count(),
 		First: t.tail.First(), End: t.tail.End(), Behind: from < t.tail.First(),
 	}
 	if !v.Behind {
