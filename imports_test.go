@@ -47,6 +47,8 @@ var houses = map[string]allowed{
 	"broker/brokertest": {ours: []string{root, "broker"}, never: network},
 	"broker/rpc":        {ours: []string{root, "broker", "broker/rpc/internal/*", contract, "proto/wire"}, others: grpcModules},
 
+	"broker/internal/tail": {ours: []string{root, "broker/internal/ring"}, never: network},
+
 	"broker/rpc/internal/message": {ours: []string{root, contract, "proto/wire"}, others: grpcModules, never: network},
 
 	"gateway":                  {ours: []string{root, "gateway/internal/*"}, never: network},

@@ -1,6 +1,7 @@
 package millrace
 
 import (
+	"bytes"
 	"encoding/json"
 	"strconv"
 	"time"
@@ -56,8 +57,11 @@ func (m MemberEvent) Event(topic string) (*Event, error) {
 	if !m.Member.Joined.IsZero() {
 		text.JoinedMs = strconv.FormatInt(m.Member.Joined.UnixMilli(), 10)
 	}
-	data, err := json.Marshal(text)
-	if err != nil {
+	// The data of a member that the event tells is the one in the list, byte for byte: it is not escaped for HTML.
+	var data bytes.Buffer
+	encoder := json.NewEncoder(&data)
+	encoder.SetEscapeHTML(false)
+	if err := encoder.Encode(text); err != nil {
 		return nil, Errorf(ReasonEventInvalid, "the member's data is not JSON").WithCause(err)
 	}
 	return &Event{
@@ -65,7 +69,7 @@ func (m MemberEvent) Event(topic string) (*Event, error) {
 		Name:   m.Kind.name(topic),
 		Key:    m.Member.Session,
 		Sender: Sender{Session: m.Member.Session, Subject: m.Member.Subject},
-		Data:   data,
+		Data:   bytes.TrimSuffix(data.Bytes(), []byte("\n")),
 	}, nil
 }
 

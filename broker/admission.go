@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"bytes"
 	"encoding/json"
 	"strings"
 	"unicode"
@@ -88,6 +89,77 @@ func admitText(what, text string, maxBytes int) *millrace.Error {
 		return millrace.Errorf(millrace.ReasonEventInvalid, "the event's %s is not UTF-8", what)
 	case strings.ContainsFunc(text, unicode.IsControl):
 		return millrace.Errorf(millrace.ReasonEventInvalid, "the event's %s has a control character", what)
+	}
+	return nil
+}
+
+// admitRoom reports what keeps a topic from having members, or nil.
+func admitRoom(topic string) *millrace.Error {
+	if err := millrace.ValidateTopic(topic); err != nil {
+		return millrace.AsError(err)
+	}
+	if millrace.Reserved(topic) && topic != millrace.SessionsTopic {
+		return millrace.Errorf(millrace.ReasonForbidden, "topic %q is reserved: it has no members", topic)
+	}
+	return nil
+}
+
+// admitChange returns a change of a member as it may be done, or what keeps it from that.
+func admitChange(c millrace.MemberChange, maxData int) (millrace.MemberChange, *millrace.Error) {
+	if c.Kind < millrace.MemberJoin || c.Kind > millrace.MemberLeave {
+		return c, millrace.Errorf(millrace.ReasonBadRequest, "there is no change of a member of kind %d", c.Kind)
+	}
+	if err := admitRoom(c.Topic); err != nil {
+		return c, err
+	}
+	if err := admitPart("session", c.Member.Session); err != nil {
+		return c, err
+	}
+	if c.Member.Subject != "" {
+		if err := admitPart("subject", c.Member.Subject); err != nil {
+			return c, err
+		}
+	}
+	if c.Reason == "" {
+		c.Reason = millrace.LeftAsked
+	}
+	if err := admitPart("reason", c.Reason); err != nil {
+		return c, err
+	}
+	var err *millrace.Error
+	c.Member.Data, err = admitMemberData(c.Member.Data, maxData)
+	return c, err
+}
+
+// admitMemberData returns what a member shows of itself without white space, as its events have it: so it can be compared byte
+// for byte.
+func admitMemberData(data []byte, maxData int) ([]byte, *millrace.Error) {
+	switch {
+	case len(data) == 0:
+		return nil, nil
+	case len(data) > maxData:
+		return nil, millrace.Errorf(millrace.ReasonTooLarge, "the member's data has %d bytes; at most %d are allowed", len(data), maxData)
+	case !utf8.Valid(data):
+		return nil, millrace.Errorf(millrace.ReasonEventInvalid, "the member's data is not UTF-8")
+	}
+	var compact bytes.Buffer
+	if err := json.Compact(&compact, data); err != nil {
+		return nil, millrace.Errorf(millrace.ReasonEventInvalid, "the member's data is not one JSON text").WithCause(err)
+	}
+	return compact.Bytes(), nil
+}
+
+// admitPart bounds a name that must be there, and ends up in events and header fields of several wires.
+func admitPart(what, text string) *millrace.Error {
+	switch {
+	case text == "":
+		return millrace.Errorf(millrace.ReasonBadRequest, "the %s is empty", what)
+	case len(text) > MaxNameBytes:
+		return millrace.Errorf(millrace.ReasonBadRequest, "the %s has %d bytes; at most %d are allowed", what, len(text), MaxNameBytes)
+	case !utf8.ValidString(text):
+		return millrace.Errorf(millrace.ReasonBadRequest, "the %s is not UTF-8", what)
+	case strings.ContainsFunc(text, unicode.IsControl):
+		return millrace.Errorf(millrace.ReasonBadRequest, "the %s has a control character", what)
 	}
 	return nil
 }

@@ -23,6 +23,7 @@ import (
 	"sync/atomic"
 
 	"github.com/millrace-dev/millrace"
+	"github.com/millrace-dev/millrace/broker/internal/waker"
 )
 
 // Broker is the topics of one process. All methods may be called concurrently.
@@ -33,7 +34,8 @@ type Broker struct {
 	roster Roster
 	ctx    context.Context // ends with the reason when the broker stops
 	end    context.CancelCauseFunc
-	waker  *waker
+	waker  *waker.Waker[*hub]
+	keeper *keeper
 
 	tails atomic.Int64 // what the events in all tails are charged for
 
@@ -55,13 +57,15 @@ func New(config Config, log Log, roster Roster) (*Broker, error) {
 		config: config.withDefaults(),
 		log:    log,
 		roster: roster,
-		waker:  newWaker(),
+		waker:  waker.New[*hub](),
 		hubs:   map[string]*hub{},
 		feeds:  map[*Feed]struct{}{},
 	}
+	b.keeper = newKeeper(roster, &b.config)
 	b.ctx, b.end = context.WithCancelCause(context.Background())
-	b.work.Go(func() { b.waker.run(b.ctx) })
-	b.work.Go(b.sweep)
+	b.work.Go(b.wakeMany)
+	b.work.Go(b.trimTails)
+	b.work.Go(func() { b.keeper.run(b.ctx) })
 	return b, nil
 }
 

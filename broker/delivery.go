@@ -24,7 +24,7 @@ func (s *subscription) proceed(b *batch) {
 	case len(v.events) > 0:
 		s.hand(b, v.events)
 		if s.phase == phaseLive && (s.pos != v.head || s.version < v.doubt) {
-			s.feed.ready.push(s)
+			s.feed.ready.Push(s)
 		}
 	case s.pos == v.head && s.version >= v.doubt:
 	case s.version == v.version && !s.more:
@@ -52,7 +52,7 @@ func (s *subscription) turnPage(b *batch) {
 	case paced:
 		s.more = true // the rest will be read again, as it is then
 	default:
-		s.feed.ready.push(s)
+		s.feed.ready.Push(s)
 		return
 	}
 	s.page = nil

@@ -9,7 +9,7 @@ func (s *subscription) listen(b *batch) {
 	events, missed, more := s.hub.listen(s.heard, max(1, min(turnEvents, b.events)), min(turnBytes, b.bytes))
 	s.heard += missed + uint64(len(events))
 	if more {
-		s.feed.ready.push(s)
+		s.feed.ready.Push(s)
 	}
 	// Where both filter and rate are at work nobody knows whether anything took the place of what is missing.
 	if missed > 0 && (s.interval == 0 || s.filter != nil) {

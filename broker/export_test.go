@@ -9,3 +9,10 @@ func (b *Broker) Followed() int {
 	defer b.mu.Unlock()
 	return len(b.hubs)
 }
+
+// Kept returns how many leases the broker keeps or remembers.
+func (b *Broker) Kept() int {
+	b.keeper.mu.Lock()
+	defer b.keeper.mu.Unlock()
+	return len(b.keeper.kept)
+}

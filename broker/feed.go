@@ -5,6 +5,7 @@ import (
 	"sync"
 
 	"github.com/millrace-dev/millrace"
+	"github.com/millrace-dev/millrace/broker/internal/queue"
 )
 
 // Feed is one consumer of any number of topics: a link, a backend's stream, or a gateway in the same process. Its
@@ -17,25 +18,25 @@ type Feed struct {
 	broker *Broker
 	ctx    context.Context // ends with the reason when the feed ends
 	end    context.CancelCauseFunc
-	ready  *readyQueue
+	ready  *queue.Ready[subscription]
 
 	work sync.WaitGroup // reads of the log under way
 
-	// Locks are taken in the order Feed.mu, Log's own, hub.mu or watch.mu, readyQueue.mu.
+	// Locks are taken in the order Feed.mu, Log's own, hub.mu or watch.mu, that of ready.
 	mu      sync.Mutex
-	subs    map[string]*subscription // protected by mu
-	reads   int                      // protected by mu; pages under way or at hand
-	waiting queue                    // protected by mu; those that wait for a read
-	closed  bool                     // protected by mu
+	subs    map[string]*subscription  // protected by mu
+	reads   int                       // protected by mu; pages under way or at hand
+	waiting queue.Queue[subscription] // protected by mu; those that wait for a read
+	closed  bool                      // protected by mu
 }
 
 // NewFeed returns a feed without topics. It must be closed. If the broker has stopped it is closed already.
 func (b *Broker) NewFeed() *Feed {
 	f := &Feed{
 		broker:  b,
-		ready:   newReadyQueue(),
+		ready:   queue.NewReady(readyLink),
 		subs:    map[string]*subscription{},
-		waiting: queue{kind: queueReading},
+		waiting: queue.New(readingLink),
 	}
 	f.ctx, f.end = context.WithCancelCause(b.ctx)
 	b.mu.Lock()
@@ -99,7 +100,7 @@ func (f *Feed) Subscribe(want millrace.Subscription) error {
 		s.hub.join(s)
 	}
 	f.subs[topic] = s
-	f.ready.push(s)
+	f.ready.Push(s)
 	return nil
 }
 
@@ -139,7 +140,7 @@ func (f *Feed) drop(s *subscription) {
 	if s.timer != nil {
 		s.timer.Stop()
 	}
-	f.waiting.remove(s)
+	f.waiting.Remove(s)
 	if s.phase != phaseReading {
 		f.yield(s) // else its read does, when it is back
 	}
@@ -150,7 +151,7 @@ func (f *Feed) drop(s *subscription) {
 	if s.watch != nil {
 		s.watch.close()
 	}
-	f.ready.remove(s)
+	f.ready.Remove(s)
 }
 
 // Next returns a batch of updates, at least one, in order for each topic, topics taking turns. It waits for the first
@@ -166,7 +167,7 @@ func (f *Feed) Next(ctx context.Context) ([]millrace.Update, error) {
 			return updates, nil
 		}
 		select {
-		case <-f.ready.signal:
+		case <-f.ready.Signal():
 		case <-f.ctx.Done():
 		case <-ctx.Done():
 			return nil, millrace.AsError(ctx.Err())
@@ -180,7 +181,7 @@ func (f *Feed) collect() []millrace.Update {
 	defer f.mu.Unlock()
 	b := batch{events: f.broker.config.BatchEvents, bytes: f.broker.config.BatchBytes}
 	for b.open() {
-		s := f.ready.pop()
+		s := f.ready.Pop()
 		if s == nil {
 			break
 		}
@@ -195,7 +196,7 @@ func (f *Feed) read(s *subscription, start millrace.Start) {
 	s.from = start
 	if f.reads >= f.broker.config.FeedReads {
 		s.phase = phaseQueued
-		f.waiting.push(s)
+		f.waiting.Push(s)
 		return
 	}
 	f.fetch(s)
@@ -221,10 +222,10 @@ func (f *Feed) fetch(s *subscription) {
 		case err != nil:
 			f.yield(s)
 			s.detach(millrace.AsError(err))
-			f.ready.push(s)
+			f.ready.Push(s)
 		default:
 			s.accept(page)
-			f.ready.push(s)
+			f.ready.Push(s)
 		}
 	})
 }
@@ -239,7 +240,7 @@ func (f *Feed) yield(s *subscription) {
 	if f.closed {
 		return
 	}
-	if next := f.waiting.pop(); next != nil {
+	if next := f.waiting.Pop(); next != nil {
 		f.fetch(next)
 	}
 }

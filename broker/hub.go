@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/millrace-dev/millrace"
+	"github.com/millrace-dev/millrace/broker/internal/tail"
 )
 
 // hub is one topic that subscriptions of this broker follow. It is there from the first subscription to the last.
@@ -26,7 +27,7 @@ type hub struct {
 	failure  *millrace.Error // why it can't be followed right now, or for good
 	refused  bool            // for good
 	head     millrace.Position
-	tail     tail
+	tail     tail.Tail
 	version  uint64 // counts what has changed; a log that was read to its end in this version has no more to give
 	doubt    uint64 // the version in which news last came that did not follow on, so that head may not be the newest there is
 	released bool
@@ -43,7 +44,7 @@ func (b *Broker) hub(topic string) *hub {
 	h := b.hubs[topic]
 	if h == nil {
 		rule := b.log.Rule(topic)
-		h = &hub{broker: b, topic: topic, rule: rule, tail: newTail(rule.Class)}
+		h = &hub{broker: b, topic: topic, rule: rule, tail: tail.New(rule.Class)}
 		h.ctx, h.cancel = context.WithCancel(b.ctx)
 		b.hubs[topic] = h
 		b.work.Go(h.follow)
@@ -71,7 +72,7 @@ func (h *hub) close() {
 	h.mu.Lock()
 	h.released = true
 	stop := h.stop
-	h.broker.tails.Add(-h.tail.clear())
+	h.broker.tails.Add(-h.tail.Clear())
 	h.mu.Unlock()
 	if stop != nil {
 		stop()
@@ -153,17 +154,17 @@ func (h *hub) add(e *millrace.Event) {
 	b := h.broker
 	switch {
 	case h.head.Precedes(e), h.rule.Class == millrace.ClassEphemeral:
-	case h.tail.holds(e.Position):
+	case h.tail.Holds(e.Position):
 		return
 	default:
-		b.tails.Add(-h.tail.clear())
+		b.tails.Add(-h.tail.Clear())
 		h.doubt = h.version
 	}
 	h.head = e.Position
-	charged := h.tail.push(e)
-	charged -= h.tail.trim(b.config.TailEvents, b.config.TailBytes)
+	charged := h.tail.Push(e)
+	charged -= h.tail.Trim(b.config.TailEvents, b.config.TailBytes)
 	if b.tails.Add(charged) > b.config.TailsBytes {
-		b.tails.Add(-h.tail.trim(1, 0))
+		b.tails.Add(-h.tail.Trim(1, 0))
 	}
 }
 
@@ -172,12 +173,28 @@ func (h *hub) add(e *millrace.Event) {
 func (h *hub) wake() {
 	const few = 8
 	if len(h.subs) > few {
-		h.broker.waker.add(h)
+		h.broker.waker.Add(h)
 		return
 	}
 	for _, s := range h.subs {
-		s.feed.ready.push(s)
+		s.feed.ready.Push(s)
 	}
+}
+
+// wakeMany tells the subscriptions of hubs that have many, away from the append that had the news. It runs until the broker
+// stops.
+func (b *Broker) wakeMany() {
+	var subs []*subscription
+	b.waker.Run(b.ctx, func(h *hub) {
+		h.mu.Lock()
+		subs = append(subs, h.subs...)
+		h.mu.Unlock()
+		for _, s := range subs {
+			s.feed.ready.Push(s)
+		}
+		clear(subs)
+		subs = subs[:0]
+	})
 }
 
 func (h *hub) join(s *subscription) {
@@ -221,8 +238,8 @@ func (h *hub) look(pos millrace.Position, n, bytes int) view {
 		head:     h.head,
 		version:  h.version,
 		doubt:    h.doubt,
-		pushed:   h.tail.pushed,
-		events:   h.tail.after(pos, n, bytes),
+		pushed:   h.tail.Pushed(),
+		events:   h.tail.After(pos, n, bytes),
 	}
 }
 
@@ -231,6 +248,33 @@ func (h *hub) look(pos millrace.Position, n, bytes int) view {
 func (h *hub) listen(pushed uint64, n, bytes int) (events []*millrace.Event, missed uint64, more bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	events, missed = h.tail.since(pushed, n, bytes)
-	return events, missed, pushed+missed+uint64(len(events)) < h.tail.pushed
+	events, missed = h.tail.Since(pushed, n, bytes)
+	return events, missed, pushed+missed+uint64(len(events)) < h.tail.Pushed()
+}
+
+// trimTails lets go of what tails have kept for long enough, where nothing new pushes it out. It runs until the broker stops.
+func (b *Broker) trimTails() {
+	ticker := time.NewTicker(b.config.TailAge)
+	defer ticker.Stop()
+	var hubs []*hub
+	for {
+		select {
+		case <-b.ctx.Done():
+			return
+		case <-ticker.C:
+		}
+		b.mu.Lock()
+		for _, h := range b.hubs {
+			hubs = append(hubs, h)
+		}
+		b.mu.Unlock()
+		before := time.Now().Add(-b.config.TailAge)
+		for _, h := range hubs {
+			h.mu.Lock()
+			b.tails.Add(-h.tail.Expire(before))
+			h.mu.Unlock()
+		}
+		clear(hubs)
+		hubs = hubs[:0]
+	}
 }

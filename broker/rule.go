@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/millrace-dev/millrace"
@@ -66,6 +67,9 @@ func (r Rule) Validate() error {
 	if r.Class.String() == "unknown" {
 		fault("Class is %d; there are log, latest and ephemeral", r.Class)
 	}
+	if millrace.Reserved(string(r.Pattern)) && r.Class != millrace.ClassLog {
+		fault("Class is %s; reserved topics are of class log, or they would not tell what they are for", r.Class)
+	}
 	if r.Pattern != "" {
 		if err := r.Pattern.Validate(); err != nil {
 			faults = append(faults, fmt.Errorf("rule: %w", err))
@@ -107,11 +111,18 @@ type Rules struct {
 	fallback Rule
 }
 
-// NewRules returns the rules with their defaults filled. The first whose pattern matches a topic counts; a topic that
-// none covers has the defaults. The rules must be valid.
+// lifecycleRules are for the logs of who comes and goes. They are longer than others, and bounded in bytes instead: whoever
+// misses some of their events has to read the members anew.
+var lifecycleRules = []Rule{
+	{Pattern: millrace.Pattern(millrace.PresenceTopic("**")), MaxEvents: 10_000, MaxBytes: 8 << 20},
+	{Pattern: millrace.SessionsTopic, MaxEvents: 10_000, MaxBytes: 8 << 20},
+}
+
+// NewRules returns the rules with their defaults filled. The first whose pattern matches a topic counts. A topic that none
+// covers has the defaults, which for lifecycle logs (millrace.PresenceTopic) are 10,000 events and 8 MiB. The rules must be valid.
 func NewRules(rules []Rule) *Rules {
 	rs := &Rules{fallback: Rule{}.WithDefaults()}
-	for _, r := range rules {
+	for _, r := range slices.Concat(rules, lifecycleRules) {
 		rs.rules = append(rs.rules, r.WithDefaults())
 	}
 	return rs

@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/millrace-dev/millrace"
+	"github.com/millrace-dev/millrace/broker/internal/queue"
 )
 
 // subscription is one topic of one feed: the position up to which the feed was served, and how it gets on from there. Or
@@ -20,7 +21,9 @@ type subscription struct {
 
 	place int // protected by hub.mu; where it stands in hub.subs
 
-	links [queueKinds]link // protected by what protects the queue
+	// Protected by what protects the queue.
+	ready   queue.Link[subscription] // for the consumer to look at it
+	reading queue.Link[subscription] // for a read of the log
 
 	// Protected by Feed.mu.
 	ended    bool
@@ -40,6 +43,9 @@ type subscription struct {
 	timer    *time.Timer       // ends phaseWaiting and phasePacing
 	wait     time.Duration     // before the next retry
 }
+
+func readyLink(s *subscription) *queue.Link[subscription]   { return &s.ready }
+func readingLink(s *subscription) *queue.Link[subscription] { return &s.reading }
 
 // phase is what a subscription is about.
 type phase int
@@ -190,7 +196,7 @@ func (s *subscription) rest(d time.Duration, in, then phase) {
 		defer f.mu.Unlock()
 		if !s.ended && s.phase == in {
 			s.phase = then
-			f.ready.push(s)
+			f.ready.Push(s)
 		}
 	})
 }

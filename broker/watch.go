@@ -80,7 +80,7 @@ func (w *watch) start(stop func()) bool {
 	if !w.refused {
 		w.failure = nil
 	}
-	w.sub.feed.ready.push(w.sub)
+	w.sub.feed.ready.Push(w.sub)
 	return true
 }
 
@@ -93,7 +93,7 @@ func (w *watch) fail(err *millrace.Error) bool {
 	}
 	w.failure = err
 	w.refused = !err.Reason.Outcome().Retryable
-	w.sub.feed.ready.push(w.sub)
+	w.sub.feed.ready.Push(w.sub)
 	return !w.refused
 }
 
@@ -114,7 +114,7 @@ func (w *watch) Matched(topic string, head millrace.Position) {
 		w.known[topic] = struct{}{}
 		w.found.Push(match{topic, head})
 	}
-	w.sub.feed.ready.push(w.sub)
+	w.sub.feed.ready.Push(w.sub)
 }
 
 // close ends the watch. It may be called before the log tells of anything, and waits for nothing remote.
@@ -171,6 +171,6 @@ func (s *subscription) tellMatches(b *batch) {
 		b.add(millrace.Update{Kind: millrace.UpdateAttached, Topic: s.topic})
 	}
 	if v.more {
-		s.feed.ready.push(s)
+		s.feed.ready.Push(s)
 	}
 }

@@ -2,6 +2,7 @@ package brokertest
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"time"
 
@@ -52,25 +53,29 @@ func (f lossyFollower) Appended(events []*millrace.Event) {
 	}
 }
 
-// Torn is a log that can't be reached while it is torn.
+// Torn is a log that can't be reached while it is torn: reads and follows fail.
 type Torn struct {
 	broker.Log
+	tear
+}
 
+// tear is why something can't be reached.
+type tear struct {
 	mu  sync.Mutex
 	err error
 }
 
-// Tear makes reads and follows fail with err until Mend.
-func (t *Torn) Tear(err error) {
+// Tear makes calls fail with err until Mend.
+func (t *tear) Tear(err error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.err = err
 }
 
-// Mend makes the log reachable again.
-func (t *Torn) Mend() { t.Tear(nil) }
+// Mend makes what was torn reachable again.
+func (t *tear) Mend() { t.Tear(nil) }
 
-func (t *Torn) fault() error {
+func (t *tear) fault() error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return t.err
@@ -98,6 +103,54 @@ func (t *Torn) Watch(ctx context.Context, pattern millrace.Pattern, w broker.Wat
 		return nil, err
 	}
 	return t.Log.Watch(ctx, pattern, w)
+}
+
+// Refusing is a log that takes no events while it refuses them.
+type Refusing struct {
+	broker.Log
+
+	mu    sync.Mutex
+	err   *millrace.Error
+	names []string
+}
+
+// Refuse makes events be refused with err, those with names if there are any, until it is called with nil.
+func (r *Refusing) Refuse(err *millrace.Error, names ...string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.err, r.names = err, names
+}
+
+// fault returns why events that are tied are refused, or nil.
+func (r *Refusing) fault(tied []millrace.Publish) *millrace.Error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for i := range tied {
+		if len(r.names) == 0 || slices.Contains(r.names, tied[i].Event.Name) {
+			return r.err
+		}
+	}
+	return nil
+}
+
+// Append implements broker.Log.
+func (r *Refusing) Append(ctx context.Context, batch []millrace.Publish) []millrace.Ack {
+	acks := make([]millrace.Ack, 0, len(batch))
+	for i := 0; i < len(batch); {
+		j := i + 1
+		for j < len(batch) && batch[j].Tied {
+			j++
+		}
+		if err := r.fault(batch[i:j]); err == nil {
+			acks = append(acks, r.Log.Append(ctx, batch[i:j])...)
+		} else {
+			for range batch[i:j] {
+				acks = append(acks, millrace.Ack{Topic: batch[i].Event.Topic, Err: err})
+			}
+		}
+		i = j
+	}
+	return acks
 }
 
 // Forgetful is a log that can lose everything at once, as an engine does that fails over to an empty copy. Its followers
@@ -227,3 +280,46 @@ func (f *Forgetful) Topics(ctx context.Context, after string, limit int) ([]brok
 
 // Close implements broker.Log.
 func (f *Forgetful) Close() error { return f.current().Close() }
+
+// TornRoster is a roster that can't be reached while it is torn.
+type TornRoster struct {
+	broker.Roster
+	tear
+}
+
+// Begin implements broker.Roster.
+func (t *TornRoster) Begin(ctx context.Context, holder string, term time.Duration) (broker.Lease, error) {
+	if err := t.fault(); err != nil {
+		return broker.Lease{}, err
+	}
+	return t.Roster.Begin(ctx, holder, term)
+}
+
+// Renew implements broker.Roster.
+func (t *TornRoster) Renew(ctx context.Context, l broker.Lease, term time.Duration) error {
+	if err := t.fault(); err != nil {
+		return err
+	}
+	return t.Roster.Renew(ctx, l, term)
+}
+
+// Change implements broker.Roster.
+func (t *TornRoster) Change(ctx context.Context, l broker.Lease, changes []millrace.MemberChange) []millrace.MemberAck {
+	err := t.fault()
+	if err == nil {
+		return t.Roster.Change(ctx, l, changes)
+	}
+	acks := make([]millrace.MemberAck, len(changes))
+	for i := range acks {
+		acks[i].Err = millrace.AsError(err)
+	}
+	return acks
+}
+
+// Sweep implements broker.Roster.
+func (t *TornRoster) Sweep(ctx context.Context) (time.Time, error) {
+	if err := t.fault(); err != nil {
+		return time.Time{}, err
+	}
+	return t.Roster.Sweep(ctx)
+}

@@ -37,12 +37,32 @@ func TestItIsALog(t *testing.T) { brokertest.TestLog(t, openRules) }
 
 // Promise: docs/delivery.md 1.2, 2.4, 8.2.
 func TestItIsALogOverTime(t *testing.T) {
-	brokertest.TestLogOverTime(t, openRules, func(t *testing.T, body func(*testing.T, func(time.Duration))) {
-		synctest.Test(t, func(t *testing.T) {
-			body(t, func(d time.Duration) {
-				<-time.After(d) // the time of the bubble
-				synctest.Wait()
-			})
+	brokertest.TestLogOverTime(t, openRules, inABubble)
+}
+
+func TestItIsARoster(t *testing.T) {
+	brokertest.TestRoster(t, func(t *testing.T) brokertest.Engine {
+		log := &brokertest.Refusing{Log: open(t, memlog.Config{})}
+		return brokertest.Engine{Roster: openRoster(t, log), Log: log, Refuse: log.Refuse}
+	}, inABubble)
+}
+
+// openRoster returns a roster without members that is closed when t ends.
+func openRoster(t testing.TB, log broker.Log) *memlog.Roster {
+	r := memlog.NewRoster(log)
+	t.Cleanup(func() {
+		if err := r.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return r
+}
+
+func inABubble(t *testing.T, body func(t *testing.T, elapse func(time.Duration))) {
+	synctest.Test(t, func(t *testing.T) {
+		body(t, func(d time.Duration) {
+			<-time.After(d) // the time of the bubble
+			synctest.Wait()
 		})
 	})
 }

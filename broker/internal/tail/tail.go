@@ -1,4 +1,5 @@
-package broker
+// Package tail keeps the newest events of a topic at hand, for all who follow it.
+package tail
 
 import (
 	"time"
@@ -7,23 +8,24 @@ import (
 	"github.com/millrace-dev/millrace/broker/internal/ring"
 )
 
-// tail is the newest events of a topic, without holes. It is protected by its hub's mu.
-type tail struct {
+// Tail is the newest events of a topic, without holes. It is not safe for concurrent use.
+type Tail struct {
 	events ring.Ring[*millrace.Event]
-	bytes  int64             // what they are charged for
-	pushed uint64            // how many events were ever added, which is what events without positions are counted by
+	bytes  int64 // what they are charged for
+	pushed uint64
 	newest map[string]uint64 // in class latest: the offset of each key's newest event; nil in the others
 }
 
-func newTail(c millrace.Class) tail {
+// New returns an empty tail of a topic of a class.
+func New(c millrace.Class) Tail {
 	if c == millrace.ClassLatest {
-		return tail{newest: map[string]uint64{}}
+		return Tail{newest: map[string]uint64{}}
 	}
-	return tail{}
+	return Tail{}
 }
 
-// push adds an event, which must follow on the newest if there is one, and returns what it is charged for.
-func (t *tail) push(e *millrace.Event) int64 {
+// Push adds an event, which must follow on the newest if there is one, and returns what it is charged for.
+func (t *Tail) Push(e *millrace.Event) int64 {
 	t.events.Push(e)
 	t.pushed++
 	if t.newest != nil {
@@ -34,23 +36,26 @@ func (t *tail) push(e *millrace.Event) int64 {
 	return size
 }
 
-// trim lets go of the oldest events until there are at most n within bytes, or one, and returns what they were charged for.
-func (t *tail) trim(n, bytes int) (freed int64) {
+// Pushed returns how many events were ever added, which is what events without positions are counted by.
+func (t *Tail) Pushed() uint64 { return t.pushed }
+
+// Trim lets go of the oldest events until there are at most n within bytes, or one, and returns what they were charged for.
+func (t *Tail) Trim(n, bytes int) (freed int64) {
 	for t.events.Len() > 1 && (t.events.Len() > n || t.bytes > int64(bytes)) {
 		freed += t.pop()
 	}
 	return freed
 }
 
-// expire lets go of events stored before a time and returns what they were charged for.
-func (t *tail) expire(before time.Time) (freed int64) {
+// Expire lets go of events stored before a time and returns what they were charged for.
+func (t *Tail) Expire(before time.Time) (freed int64) {
 	for t.events.Len() > 0 && t.events.At(0).Time.Before(before) {
 		freed += t.pop()
 	}
 	return freed
 }
 
-func (t *tail) pop() int64 {
+func (t *Tail) pop() int64 {
 	e := t.events.Pop()
 	if t.newest != nil && !t.superseded(e) {
 		delete(t.newest, e.Key)
@@ -60,8 +65,8 @@ func (t *tail) pop() int64 {
 	return size
 }
 
-// clear lets go of all events and returns what they were charged for.
-func (t *tail) clear() int64 {
+// Clear lets go of all events and returns what they were charged for.
+func (t *Tail) Clear() int64 {
 	freed := t.bytes
 	t.events.Clear()
 	t.bytes = 0
@@ -70,7 +75,7 @@ func (t *tail) clear() int64 {
 }
 
 // index returns where the event with an offset stands, if it does.
-func (t *tail) index(offset uint64) (int, bool) {
+func (t *Tail) index(offset uint64) (int, bool) {
 	if t.events.Len() == 0 {
 		return 0, false
 	}
@@ -81,18 +86,18 @@ func (t *tail) index(offset uint64) (int, bool) {
 	return int(offset - first), true
 }
 
-// holds reports whether the event at a position is in the tail.
-func (t *tail) holds(p millrace.Position) bool {
+// Holds reports whether the event at a position is in the tail.
+func (t *Tail) Holds(p millrace.Position) bool {
 	i, ok := t.index(p.Offset)
 	return ok && t.events.At(i).Position == p
 }
 
 // superseded reports whether, in class latest, the tail has a newer event of the same key.
-func (t *tail) superseded(e *millrace.Event) bool { return t.newest[e.Key] != e.Position.Offset }
+func (t *Tail) superseded(e *millrace.Event) bool { return t.newest[e.Key] != e.Position.Offset }
 
-// after returns up to n events, or bytes of them but at least one, that follow on a position; nil if the tail does not
+// After returns up to n events, or bytes of them but at least one, that follow on a position; nil if the tail does not
 // have the very next one. In class latest it leaves out those that are superseded; the newest of all never is.
-func (t *tail) after(p millrace.Position, n, bytes int) []*millrace.Event {
+func (t *Tail) After(p millrace.Position, n, bytes int) []*millrace.Event {
 	i, ok := t.index(p.Offset + 1)
 	if !ok || !p.Precedes(t.events.At(i)) {
 		return nil
@@ -110,9 +115,9 @@ func (t *tail) after(p millrace.Position, n, bytes int) []*millrace.Event {
 	return events
 }
 
-// since returns up to n events, or bytes of them but at least one, that were added after so many others, and how many of
+// Since returns up to n events, or bytes of them but at least one, that were added after so many others, and how many of
 // those that come before them are here no more.
-func (t *tail) since(pushed uint64, n, bytes int) (events []*millrace.Event, missed uint64) {
+func (t *Tail) Since(pushed uint64, n, bytes int) (events []*millrace.Event, missed uint64) {
 	oldest := t.pushed - uint64(t.events.Len())
 	if pushed < oldest {
 		missed, pushed = oldest-pushed, oldest
@@ -124,38 +129,11 @@ func (t *tail) since(pushed uint64, n, bytes int) (events []*millrace.Event, mis
 }
 
 // from returns up to n events, or bytes of them but at least one, from a place in the tail on.
-func (t *tail) from(i, n, bytes int) []*millrace.Event {
+func (t *Tail) from(i, n, bytes int) []*millrace.Event {
 	until, size := i, 0
 	for until < t.events.Len() && until-i < n && (until == i || size < bytes) {
 		size += t.events.At(until).Size()
 		until++
 	}
 	return t.events.AppendTo(make([]*millrace.Event, 0, until-i), i, until)
-}
-
-// sweep lets go of what tails have kept for long enough, where nothing new pushes it out. It runs until the broker stops.
-func (b *Broker) sweep() {
-	ticker := time.NewTicker(b.config.TailAge)
-	defer ticker.Stop()
-	var hubs []*hub
-	for {
-		select {
-		case <-b.ctx.Done():
-			return
-		case <-ticker.C:
-		}
-		b.mu.Lock()
-		for _, h := range b.hubs {
-			hubs = append(hubs, h)
-		}
-		b.mu.Unlock()
-		before := time.Now().Add(-b.config.TailAge)
-		for _, h := range hubs {
-			h.mu.Lock()
-			b.tails.Add(-h.tail.expire(before))
-			h.mu.Unlock()
-		}
-		clear(hubs)
-		hubs = hubs[:0]
-	}
 }
