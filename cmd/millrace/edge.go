@@ -39,7 +39,7 @@ func newEdge() edge {
 		gateway: gateway.Config{
 			MaxSessions: 1_000_000, MaxTopics: 128, MaxFrameBytes: 64 << 10, MaxEventBytes: 64 << 10, MaxOutboxBytes: 1 << 20,
 			TailEvents: 512, TailBytes: 512 << 10, Linger: 10 * time.Second,
-			AdmitRate: 10_000, MaxAdmitWait: 2 * time.Second,
+			AdmitRate: 10_000, MaxAdmitWait: 2 * time.Second, Grace: 5 * time.Second, MaxListedMembers: 1_000, PersonalTopics: true,
 		},
 	}
 }
@@ -73,6 +73,9 @@ func (e *edge) settings() []settings.Setting {
 			"with few peers it takes less"},
 		{Name: "max-session-age", Value: settings.Duration(&g.MaxSessionAge, 0), Doc: "how old a connection may become, give or take a tenth, before its peer is told to come back; " +
 			"0 is without limit"},
+		{Name: "personal-topics", Value: settings.Bool(&g.PersonalTopics), Doc: "subscribe each session that has a subject to user:SUBJECT, without its asking (default true)"},
+		{Name: "grace", Value: settings.Duration(&g.Grace, time.Millisecond), Doc: "how long a session whose connection was lost stays a member, so that who comes back in time has not left; of use up to the broker's --lease"},
+		{Name: "max-listed-members", Value: settings.Int(&g.MaxListedMembers, 1), Doc: "members of a topic up to which they are told one by one; of more only the numbers are told"},
 		{Name: "admit-rate", Value: settings.Int(&g.AdmitRate, 1), Doc: "connections that are opened a second, and a tenth of it at once; others wait, those that resume go first"},
 		{Name: "admit-wait", Value: settings.Duration(&g.MaxAdmitWait, time.Millisecond), Doc: "how long they may wait; who would wait longer is told when to come back"},
 	}...)
