@@ -46,6 +46,11 @@ func newDev() job {
 	return j
 }
 
+// typingRule is how the topics are kept that the chat room tells by who is typing. It stands behind the operator's rules.
+func typingRule() *broker.Rule {
+	return &broker.Rule{Pattern: "typing:**", Class: millrace.ClassEphemeral}
+}
+
 func (j *devJob) settings() []settings.Setting {
 	rows := []settings.Setting{j.listen.row("where HTTP is served"), j.grpcListen.row("where gRPC is served")}
 	rows = append(rows, j.storage.settings()...)
@@ -73,11 +78,6 @@ type inProcess struct {
 	*broker.Broker
 	*broker.Feed
 	*broker.Holder
-}
-
-// typingRule is how the topics are kept that the chat room tells by who is typing. It stands behind the operator's rules.
-func typingRule() *broker.Rule {
-	return &broker.Rule{Pattern: "typing:**", Class: millrace.ClassEphemeral}
 }
 
 // holder is the name under which dev's members are held.
