@@ -270,3 +270,34 @@ func TestTheConsoleShowsEventsACutAndTheResume(t *testing.T) {
 		})
 	}
 }
+
+// Who is typing is worth nothing a moment later, so dev keeps such topics as ephemeral, unless the operator's rules say otherwise. The
+// console shows events without positions for what they are.
+func TestTheConsoleShowsEphemeralEventsAndDevHasARuleForTyping(t *testing.T) {
+	rules := filepath.Join(t.TempDir(), "millrace.yaml")
+	if err := os.WriteFile(rules, []byte("rules:\n  - {pattern: 'typing:*', class: log}\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for name, c := range map[string]struct {
+		args   []string
+		offset string // as the console shows it
+	}{
+		"as dev has it":           {nil, "–"},
+		"with an operator's rule": {[]string{"--config", rules}, "1"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dev := start(t, append([]string{"dev", "--listen", "127.0.0.1:0", "--grpc-listen", "127.0.0.1:0"}, c.args...)...)
+			for _, transport := range transports {
+				tab := browse(t)
+				do(t, tab, chromedp.Navigate("http://"+dev.addr("http")+"/#topics=typing:"+transport+"&transport="+transport), chromedp.Click(testID("connect")))
+				await(t, tab, fmt.Sprintf(`document.querySelector('%s').textContent.includes("typing:%s")`, testID("positions"), transport))
+				ask(t, tab, chromedp.Evaluate[any](fmt.Sprintf(`document.getElementById("publish-topic").value = "typing:%s"`, transport)))
+				do(t, tab, chromedp.Click(testID("publish")))
+				await(t, tab, fmt.Sprintf(`document.querySelector('%s .offset')?.textContent === %q`, testID("event"), c.offset))
+				if faults := ask(t, tab, chromedp.Evaluate[string](fmt.Sprintf(`document.querySelector('%s').textContent`, testID("faults")))); faults != "0" {
+					t.Errorf("the console counts %s faults", faults)
+				}
+			}
+		})
+	}
+}

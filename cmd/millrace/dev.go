@@ -8,6 +8,7 @@ import (
 
 	"google.golang.org/protobuf/proto"
 
+	"github.com/millrace-dev/millrace"
 	"github.com/millrace-dev/millrace/auth"
 	"github.com/millrace-dev/millrace/broker"
 	"github.com/millrace-dev/millrace/broker/rpc"
@@ -19,7 +20,7 @@ import (
 )
 
 const aboutDev = `Serves everything from one process, for development: the broker over gRPC, both gateways over HTTP, and a live console
-at http://127.0.0.1:7480/.
+with a chat room at http://127.0.0.1:7480/. Topics that typing:** covers are of class ephemeral, unless a rule says otherwise.
 
 Everyone may do everything, with a token or without, so it can only be reached from this machine. Tokens are signed with
 a key that is public (millrace token makes them), unless another is given.
@@ -48,6 +49,11 @@ func newDev() job {
 	}
 	j.edge.drain = time.Second
 	return j
+}
+
+// typingRule is how the topics are kept that the chat room tells by who is typing. It stands behind the operator's rules.
+func typingRule() *broker.Rule {
+	return &broker.Rule{Pattern: "typing:**", Class: millrace.ClassEphemeral}
 }
 
 func (j *devJob) settings() []settings.Setting {
@@ -130,6 +136,7 @@ func (j *devJob) run(ctx context.Context, _ []string, std streams) (err error) {
 	if err != nil {
 		return err
 	}
+	j.storage.rules = append(j.storage.rules, typingRule())
 	b, stop, err := j.storage.open()
 	if err != nil {
 		return err

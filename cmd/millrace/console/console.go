@@ -1,5 +1,5 @@
-// Package console holds the demo page of millrace dev: a live console that speaks the bare wires, with nothing but
-// WebSocket, EventSource and fetch. It is one page with its styles and scripts, embedded, without a build step.
+// Package console holds the demo pages of millrace dev: a live console of events and a chat room, which speak the bare wires
+// with nothing but WebSocket, EventSource and fetch. They are pages with their styles and scripts, embedded, without a build step.
 package console
 
 import (
@@ -16,7 +16,7 @@ var files embed.FS
 const policy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src *; " +
 	"base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 
-// Handler serves the page at the root path and its files beside it.
+// Handler serves the pages, the console's at the root path, with their files beside them.
 func Handler() (http.Handler, error) {
 	page, err := fs.Sub(files, "page")
 	if err != nil {

@@ -45,7 +45,10 @@ func TestThePageAndAllThatItNeedsAreEmbedded(t *testing.T) {
 			pending = append(pending, "/"+strings.TrimPrefix(m[1]+m[2], "./"))
 		}
 	}
-	for _, path := range []string{"/console.css", "/console.js", "/wire.js", "/cursor.js", "/list.js", "/meter.js", "/icon.svg"} {
+	for _, path := range []string{
+		"/console.css", "/console.js", "/wire.js", "/cursor.js", "/list.js", "/meter.js", "/icon.svg",
+		"/chat.html", "/chat.css", "/chat.js", "/room.js", "/members.js", "/panel.js", "/transcript.js", "/typing.js",
+	} {
 		if !seen[path] {
 			t.Errorf("%s is not used", path)
 		}
@@ -53,19 +56,21 @@ func TestThePageAndAllThatItNeedsAreEmbedded(t *testing.T) {
 }
 
 func TestThePageMayRunOnlyItsOwnScripts(t *testing.T) {
-	w := get(t, http.MethodGet, "/")
-	policy := w.Header().Get("Content-Security-Policy")
-	for _, want := range []string{"default-src 'none'", "script-src 'self'", "frame-ancestors 'none'"} {
-		if !strings.Contains(policy, want) {
-			t.Errorf("the policy lacks %s: %s", want, policy)
+	for _, path := range []string{"/", "/chat.html"} {
+		w := get(t, http.MethodGet, path)
+		policy := w.Header().Get("Content-Security-Policy")
+		for _, want := range []string{"default-src 'none'", "script-src 'self'", "frame-ancestors 'none'"} {
+			if !strings.Contains(policy, want) {
+				t.Errorf("the policy of %s lacks %s: %s", path, want, policy)
+			}
 		}
-	}
-	body, err := io.ReadAll(w.Body)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if regexp.MustCompile(`(?i)<script[^>]*>[^<]|<style|\son\w+=|style=`).Match(body) {
-		t.Error("the page has scripts or styles within itself, which its policy does not let run")
+		body, err := io.ReadAll(w.Body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if regexp.MustCompile(`(?i)<script[^>]*>[^<]|<style|\son\w+=|style=`).Match(body) {
+			t.Errorf("%s has scripts or styles within itself, which its policy does not let run", path)
+		}
 	}
 }
 

@@ -73,11 +73,15 @@ function draw() {
 		tally();
 		$("topics-held").replaceChildren(...[...session.positions].map(([topic, at]) => {
 			const li = document.createElement("li");
+			li.append(topic);
+			li.dataset.topic = topic;
+			li.title = "ephemeral: no positions";
+			if (!at) return li;
 			const offset = document.createElement("b");
 			offset.textContent = at.offset;
-			li.append(`${topic} @ `, offset);
+			li.append(" @ ", offset);
 			li.title = `position ${at.offset}-${at.mark}`;
-			Object.assign(li.dataset, {topic, offset: at.offset, mark: at.mark});
+			Object.assign(li.dataset, {offset: at.offset, mark: at.mark});
 			return li;
 		}));
 		if (session.recovery && session.state === "open") say($("notice"), session.recovery.toString(), session.recovery.done ? "good" : "");
@@ -103,7 +107,7 @@ function open() {
 async function resume() {
 	clearTimeout(session.retry);
 	const token = $("token").value.trim();
-	const held = new Map(session.positions);
+	const held = new Map([...session.positions].filter(([, at]) => at));
 	show("connecting", "Resuming …");
 	const heads = await Promise.all([...held.keys()].map(async topic => [topic, await wire.head(topic, token)])).catch(() => null);
 	if (session.state !== "connecting") return;
@@ -148,29 +152,26 @@ function hear(kind, frame, cursor) {
 		say($("notice"), `${frame.topic} waits for the broker.`);
 		break;
 	case "subscribed":
-		session.ledger.expect(frame.topic, frame.position.offset);
-		session.positions.set(frame.topic, frame.position);
+		stand(frame.topic, frame.position);
 		break;
 	case "event":
 		heardEvent(frame);
 		break;
 	case "gap":
 		counts.gaps++;
-		session.recovery?.gap(frame);
-		session.ledger.expect(frame.topic, frame.until.offset);
-		session.positions.set(frame.topic, frame.until);
+		if (frame.until) session.recovery?.gap(frame);
+		stand(frame.topic, frame.until);
 		list.add({kind: "gap", gap: frame});
 		break;
 	case "advanced":
-		session.ledger.expect(frame.topic, frame.position.offset);
-		session.positions.set(frame.topic, frame.position);
+		stand(frame.topic, frame.position);
 		break;
 	case "unsubscribed":
 		session.positions.delete(frame.topic);
 		if (frame.error) list.add({kind: "lost", title: "Unsubscribed", text: `${frame.topic}: ${frame.error.reason}: ${frame.error.message}`});
 		break;
 	case "published":
-		say($("published"), `Stored at ${frame.position.offset}-${frame.position.mark}${frame.repeated ? ", once already" : ""}.`, "good");
+		say($("published"), `${storedAt(frame.position)}${frame.repeated ? ", once already" : ""}.`, "good");
 		break;
 	case "error":
 		say(frame.re ? $("published") : $("notice"), `${frame.reason}: ${frame.message}`, "bad");
@@ -189,9 +190,18 @@ function hear(kind, frame, cursor) {
 	draw();
 }
 
+// stand notes where a topic stands; null if it has no positions.
+function stand(topic, position) {
+	if (position) session.ledger.expect(topic, position.offset);
+	session.positions.set(topic, position);
+}
+
+const storedAt = position => (position ? `Stored at ${position.offset}-${position.mark}` : "Passed on to who is there");
+
 function heardEvent(event) {
 	counts.count++;
 	meter.count();
+	if (!event.position) return list.add({kind: "event", event});
 	// An EventSource does not hear the names that it does not listen for, so only a WebSocket sees every offset.
 	if (!session.ledger.follows(event.topic, event.position.offset) && session.transport === "ws") counts.faults++;
 	session.positions.set(event.topic, event.position);
@@ -203,7 +213,7 @@ function closed({text, again, window}) {
 	session.connection = null;
 	list.add({kind: "lost", title: "Closed", text});
 	if (!again) return session.cursor ? show("cut", `Closed: ${text}`) : (show("idle"), say($("notice"), `Closed: ${text}`, "bad"));
-	const wait = Math.random() * Math.max(window, Math.min(30000, 500 * 2 ** session.tries++));
+	const wait = wire.pause(session.tries++, window);
 	show("cut", `Closed: ${text}. Coming back in ${(wait / 1000).toFixed(1)} s.`);
 	session.retry = setTimeout(() => (session.cursor ? resume() : open()), wait);
 }
@@ -227,10 +237,10 @@ async function publish() {
 				continue;
 			}
 			const {position} = await wire.publish({topic, name, data, token: $("token").value.trim()});
-			say($("published"), `Stored at ${position.offset}-${position.mark}${times > 1 ? `, ${i + 1} of ${times}` : ""}.`, "good");
+			say($("published"), `${storedAt(position)}${times > 1 ? `, ${i + 1} of ${times}` : ""}.`, "good");
 		}
 	} catch (error) {
-		say($("published"), error.message, "bad");
+		say($("published"), error.reason ? `${error.reason}: ${error.message}` : error.message, "bad");
 	} finally {
 		$("publish").disabled = false;
 	}

@@ -1,14 +1,23 @@
-// A cursor as a peer keeps it: the seal, and a piece for each topic. Offsets and marks are 64-bit numbers, so they stay
-// text, and are compared as BigInt.
+// A cursor as a peer keeps it: its beginning, which the server tells, and a piece for each topic. Offsets and marks are 64-bit
+// numbers, so they stay text, and are compared as BigInt.
+
+// What the beginning is of has a letter and a dot before it: the seal, options, and the topics that are joined.
+const ofBeginning = /^[a-z]\./;
 
 export class Cursor {
 	constructor() {
-		this.seal = "";
+		this.beginning = "";
 		this.pieces = new Map();
 	}
 
+	// move sets where a topic stands; null if it has no position, or none yet.
 	move(topic, position) {
 		this.pieces.set(topic, position);
+	}
+
+	// hold keeps a topic that waits for its position, where it stands.
+	hold(topic) {
+		if (!this.pieces.has(topic)) this.move(topic, null);
 	}
 
 	drop(topic) {
@@ -16,8 +25,11 @@ export class Cursor {
 	}
 
 	toString() {
-		const items = this.seal ? [this.seal] : [];
-		for (const [topic, at] of this.pieces) items.push(`${at.offset}-${at.mark}-${encodeURIComponent(topic).replaceAll("%3A", ":")}`);
+		const items = this.beginning ? [this.beginning] : [];
+		for (const [topic, at] of this.pieces) {
+			const name = encodeURIComponent(topic).replaceAll("%3A", ":");
+			items.push(at ? `${at.offset}-${at.mark}-${name}` : `--${name}`);
+		}
 		return items.join(",");
 	}
 
@@ -25,18 +37,19 @@ export class Cursor {
 	// piece too, which is the one that moved.
 	static parse(text) {
 		const cursor = new Cursor();
+		const beginning = [];
 		let last = "";
 		for (const item of text.split(",")) {
-			if (item.startsWith("s.")) {
-				cursor.seal = item;
+			if (ofBeginning.test(item)) {
+				beginning.push(item);
 				continue;
 			}
 			const [offset, mark, ...rest] = item.split("-");
 			if (!rest.length) continue;
 			last = decodeURIComponent(rest.join("-"));
-			if (offset !== "") cursor.move(last, {offset, mark});
-			else cursor.drop(last);
+			cursor.move(last, offset === "" ? null : {offset, mark});
 		}
+		cursor.beginning = beginning.join(",");
 		return {cursor, last};
 	}
 }

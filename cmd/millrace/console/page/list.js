@@ -59,6 +59,7 @@ function band(kind, title, text, time) {
 
 function gapRow({gap, time}) {
 	const {topic, cause, after, until} = gap;
+	if (!until) return band("gap", "Gap", `${topic}: ${gap.count ?? "some"} events not delivered: ${cause}.`, time);
 	const missing = BigInt(until.offset) - BigInt(after.offset);
 	const text = cause === "reset"
 		? `${topic}: reset. The log that held ${after.offset}-${after.mark} is not this one; it goes on after ${until.offset}-${until.mark}.`
@@ -74,10 +75,10 @@ function eventRow({event, returned, time}) {
 	const text = textOf(event);
 	const li = element("li");
 	const details = element("details", returned ? "event returned" : "event");
-	Object.assign(details.dataset, {testid: "event", topic, offset: position.offset, mark: position.mark, name: name ?? "", returned: String(Boolean(returned))});
+	Object.assign(details.dataset, {testid: "event", topic, offset: position?.offset ?? "", mark: position?.mark ?? "", name: name ?? "", returned: String(Boolean(returned))});
 	const summary = element("summary");
-	const offset = element("span", "offset", position.offset);
-	offset.title = `position ${position.offset}-${position.mark}${returned ? ", came back after a resume" : ""}`;
+	const offset = element("span", "offset", position?.offset ?? "–");
+	offset.title = position ? `position ${position.offset}-${position.mark}${returned ? ", came back after a resume" : ""}` : "ephemeral: no position";
 	summary.append(
 		offset,
 		element("span", "topic", topic),
@@ -102,7 +103,7 @@ function textOf(event) {
 function particulars(event, text) {
 	const dl = element("dl");
 	const term = (name, value) => value && dl.append(element("dt", "", name), element("dd", "", value));
-	term("position", `${event.position.offset}-${event.position.mark}`);
+	term("position", event.position && `${event.position.offset}-${event.position.mark}`);
 	term("id", event.id);
 	term("key", event.key);
 	term("type", event.contentType);
