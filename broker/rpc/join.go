@@ -259,8 +259,12 @@ func (l *link) refresh(id uint32, token string) func() {
 	c := l.call
 	before := c.who()
 	now, err := c.server.authenticate(c.ctx, token)
-	if err == nil && now.grant.Subject != before.grant.Subject {
+	switch {
+	case err != nil:
+	case now.grant.Subject != before.grant.Subject:
 		err = millrace.Errorf(millrace.ReasonForbidden, "the new token is of another subject")
+	case l.greeting().GetGateway() && !now.trusted:
+		err = millrace.Errorf(millrace.ReasonForbidden, "the new token is not that of a gateway")
 	}
 	if err != nil {
 		c.server.report("Join", before, err)

@@ -473,3 +473,31 @@ func TestAChangeUnderALeaseThatIsGoneIsNotAnsweredAsOneOfAMember(t *testing.T) {
 		now.Close()
 	}
 }
+
+func TestASessionJoinsNoMoreTopicsThanAllowedHoweverManyAtOnce(t *testing.T) {
+	f := serve(t, rpc.Config{Authenticator: grants{"bot": everything("bot"), "gw": everything("gw")}, Trusted: []string{"gw"}, MaxTopics: 2})
+	b := f.as("bot", "p")
+	b.send(
+		of(1, millrace.MemberJoin, "a", ""), of(2, millrace.MemberJoin, "b", ""), of(3, millrace.MemberJoin, "a", ""), of(4, millrace.MemberJoin, "c", ""),
+		of(5, millrace.MemberUpdate, "c", ""),
+	)
+	for id := uint32(1); id <= 3; id++ {
+		b.acked(id, 1)
+	}
+	b.denied(4, millrace.ReasonTooManyTopics)
+	b.denied(5, millrace.ReasonNotFound)
+	b.send(of(6, millrace.MemberLeave, "a", ""), of(7, millrace.MemberJoin, "c", ""))
+	b.acked(6, 0)
+	b.acked(7, 1)
+}
+
+func TestAGatewaysNewTokenIsThatOfAGateway(t *testing.T) {
+	less := &millrace.Grant{Rules: []millrace.Rule{{Pattern: "hall", Actions: millrace.ActionAll}}}
+	f := serve(t, rpc.Config{Authenticator: grants{"all": everything(""), "less": less}})
+	f.ctx = bearer(f.ctx, "all")
+	g := f.gateway("g")
+	g.send(&millracev1.Command{Id: 1, Kind: &millracev1.Command_Refresh{Refresh: &millracev1.Refresh{Token: "less"}}})
+	g.denied(1, millrace.ReasonForbidden)
+	g.send(of(2, millrace.MemberJoin, "room", "s1"))
+	g.acked(2, 1)
+}

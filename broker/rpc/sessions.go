@@ -313,7 +313,7 @@ func routable(m *millracev1.SessionCommand) error {
 // are refused as full.
 const maxRouted = 64
 
-// pass routes a command of the link's peer, and returns what the writer is to do about it now.
+// pass returns what the writer is to do about a command of the link's peer for another gateway.
 func (l *link) pass(id uint32, m *millracev1.SessionCommand) func() {
 	refuse := func(err *millrace.Error) func() {
 		return func() {
@@ -327,22 +327,26 @@ func (l *link) pass(id uint32, m *millracev1.SessionCommand) func() {
 		l.routed.Add(-1)
 		return refuse(millrace.Errorf(millrace.ReasonFull, "%d commands are under way already", maxRouted))
 	}
-	s := l.call.server
-	s.work.Go(func() {
-		result, err := s.route(l.call.ctx, l, m)
-		say := refuse(millrace.AsError(err))
-		if err == nil {
-			say = func() {
-				l.writer.answer(&millracev1.Reply{Id: id, Outcome: &millracev1.Reply_Session{Session: &millracev1.SessionResult{
-					Id: m.GetId(), Frame: result.GetFrame(), Count: result.GetCount(),
-				}}})
-			}
+	return func() {
+		l.writer.answering++ // before it is asked, or the answer could come first
+		l.call.server.work.Go(func() { l.forward(id, m, refuse) })
+	}
+}
+
+// forward routes a command and has the writer answer it.
+func (l *link) forward(id uint32, m *millracev1.SessionCommand, refuse func(*millrace.Error) func()) {
+	result, err := l.call.server.route(l.call.ctx, l, m)
+	say := refuse(millrace.AsError(err))
+	if err == nil {
+		say = func() {
+			l.writer.answer(&millracev1.Reply{Id: id, Outcome: &millracev1.Reply_Session{Session: &millracev1.SessionResult{
+				Id: m.GetId(), Frame: result.GetFrame(), Count: result.GetCount(),
+			}}})
 		}
-		l.writer.orders.ask(func() {
-			say()
-			l.writer.answered()
-			l.writer.afterOut = append(l.writer.afterOut, func() { l.routed.Add(-1) })
-		})
+	}
+	l.writer.orders.ask(func() {
+		say()
+		l.writer.answered()
+		l.writer.afterOut = append(l.writer.afterOut, func() { l.routed.Add(-1) })
 	})
-	return func() { l.writer.answering++ }
 }

@@ -344,6 +344,26 @@ func TestAGatewayMayOnlyAskForASessionWithAuthorityOverIt(t *testing.T) {
 	sender.reply(2)
 }
 
+// A gateway without a subscription has a link all the same, whatever comes of its commands and how soon.
+func TestCommandsThatAreRefusedAtOnceDoNotEndTheLink(t *testing.T) {
+	f := serve(t, rpc.Config{})
+	sender := f.asGateway("gw-1")
+	for range 300 {
+		var commands []*millracev1.Command
+		for id := uint32(1); id <= 16; id++ {
+			c := routed(id)
+			c.GetSessionCommand().Authority = nil
+			commands = append(commands, c)
+		}
+		sender.send(commands...)
+		for range commands {
+			if r := sender.next().GetReply(); r.GetError().GetReason() != string(millrace.ReasonUnauthorized) {
+				t.Fatalf("the sender is told %v", r)
+			}
+		}
+	}
+}
+
 func TestTheCommandsOfAGatewayToOthersAreBounded(t *testing.T) {
 	f := serve(t, rpc.Config{CommandTimeout: time.Minute})
 	sender, owner := f.asGateway("gw-1"), f.asGateway("gw-2")

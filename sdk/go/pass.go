@@ -10,11 +10,12 @@ import (
 	"github.com/millrace-dev/millrace"
 	millracev1 "github.com/millrace-dev/millrace/proto/millrace/v1"
 	"github.com/millrace-dev/millrace/proto/wire"
+	"github.com/millrace-dev/millrace/sdk/go/internal/membership"
 )
 
 const (
 	// firstPass is the first id of the commands that are passed on. Those of others are below.
-	firstPass = 1 << 31
+	firstPass = membership.MaxID + 1
 
 	// maxPasses is how many may be without an answer at a time. More are refused as full.
 	maxPasses = 64

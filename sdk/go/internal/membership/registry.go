@@ -87,6 +87,10 @@ func (r *Registry) Ask(changes []millrace.MemberChange) *Batch {
 		a := &ask{change: c, batch: b, place: i}
 		b.asks = append(b.asks, a)
 		s := r.seat(key{c.Topic, c.Member.Session})
+		if c.Kind == millrace.MemberLeave && s.outdates(c.Generation) {
+			a.answer(refusal(millrace.Errorf(millrace.ReasonConflict, "the session has come back since")))
+			continue
+		}
 		if c.Kind == millrace.MemberLeave {
 			r.leave(s, a)
 			continue
@@ -131,6 +135,16 @@ func leaveOf(c millrace.MemberChange, reason string) millrace.MemberChange {
 // joins reports whether a change makes a session a member.
 func joins(c *millrace.MemberChange) bool {
 	return c.Kind == millrace.MemberJoin || c.Kind == millrace.MemberResume
+}
+
+// outdates reports whether the seat is, or is asked to be, of a newer generation than another.
+func (s *seat) outdates(older uint32) bool {
+	for _, a := range s.asks {
+		if joins(&a.change) && a.batch != nil && a.change.Generation > older {
+			return true
+		}
+	}
+	return s.held && s.anew.Generation > older
 }
 
 // goesOn reports whether something is asked after a change that makes its withdrawal needless: another join, or a leave.

@@ -212,6 +212,42 @@ func TestAMemberThatWentOnElsewhereIsNotToldAgainAndOneThatCannotBeToldForNowIs(
 	said(t, r, 100, "again join b1", "settled")
 }
 
+// What is left of a former connection of a session must not end what the session has since it came back.
+func TestALeaveOfAnOlderGenerationCountsForNothing(t *testing.T) {
+	for name, waiting := range map[string]bool{"of a member": false, "while its return is asked for": true} {
+		t.Run(name, func(t *testing.T) {
+			r := opened(t)
+			back, late := change(millrace.MemberResume, "s", ""), change(millrace.MemberLeave, "s", "")
+			back.Generation, late.Generation = 3, 2
+			b := r.Ask([]millrace.MemberChange{back})
+			if !waiting {
+				r.Reply(at(0), said(t, r, 0, "resume s")[0], yes("s", "x"))
+			}
+			answered(t, r.Ask([]millrace.MemberChange{late}), millrace.ReasonConflict)
+			if waiting {
+				r.Reply(at(0), said(t, r, 0, "resume s")[0], yes("s", "x"))
+			}
+			answered(t, b, "")
+			said(t, r, 0)
+			r.Open(0)
+			said(t, r, 0, "again join sx", "settled")
+		})
+	}
+}
+
+// The ids from 2147483648 on are those of other commands, whose answers must not be taken for a member's.
+func TestTheIDsOfCommandsStayBelowThoseOfOthers(t *testing.T) {
+	r := opened(t)
+	r.Pass(membership.MaxID - 1)
+	ask(r, millrace.MemberJoin, "a", "")
+	ask(r, millrace.MemberJoin, "b", "")
+	for _, id := range said(t, r, 0, "join a", "join b") {
+		if id == 0 || id > membership.MaxID {
+			t.Errorf("a command has the id %d", id)
+		}
+	}
+}
+
 func TestALeaveThatCouldNotBeDoneForNowIsAskedAgainThoughNobodyWaits(t *testing.T) {
 	r := opened(t)
 	member(t, r, "a")

@@ -6,6 +6,9 @@ import (
 	"github.com/millrace-dev/millrace"
 )
 
+// MaxID is the largest id of a command. Whoever else sends commands on the stream has those above.
+const MaxID = 1<<31 - 1
+
 // Command is what is to be sent.
 type Command struct {
 	ID        uint32 // the reply has it; 0 if there is none
@@ -145,9 +148,7 @@ func (r *Registry) fly(s *seat) uint32 {
 
 // mint makes the next id of a command, which is not 0.
 func (r *Registry) mint() uint32 {
-	if r.last++; r.last == 0 {
-		r.last++
-	}
+	r.last = r.last%MaxID + 1
 	return r.last
 }
 
