@@ -84,3 +84,21 @@ func TestAJoinThatFailsLeavesASubscriptionThatWasAskedForMeanwhile(t *testing.T)
 		p.CheckHead(h, "a")
 	})
 }
+
+func TestWhoseTimeIsUpTakesNoJoinAlongThatIsUnderWay(t *testing.T) {
+	wires(t, gateway.Config{}, func(h *house, w *gateway.Wire) {
+		p := h.join(w)
+		h.settle()
+		release := h.broker.HoldMembers()
+		p.Session.Pass(1, entering("a", `1`))
+		ctx, cancel := context.WithTimeout(h.Context(), time.Second)
+		defer cancel()
+		p.Session.Do(ctx, 2, entering("a", `2`))
+		release()
+		h.elapse(time.Second)
+		h.wantRoster("a", p.Session.ID()+"=1")
+		if r := reasonOf(reply(h, p, 2)); r != millrace.ReasonDeadline {
+			h.Errorf("the later one is answered by %q", r)
+		}
+	})
+}

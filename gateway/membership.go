@@ -230,7 +230,7 @@ func (s *Session) giveUp(answered chan struct{}, err *millrace.Error) {
 			if a.answered != answered {
 				continue
 			}
-			if p.own {
+			if p.own && i == 0 {
 				s.disown(sub, err)
 				return
 			}
