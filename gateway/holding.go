@@ -48,6 +48,7 @@ func (s *Session) subscribe(re uint32, c Subscribe) {
 		}
 		if c.Pattern == "" {
 			sub.setFree(c.Start)
+			sub.stand()
 		}
 		s.say(re, sub.subscribed())
 		sub.begin()

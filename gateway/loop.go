@@ -11,8 +11,8 @@ import (
 )
 
 // loop is a goroutine that owns the outgoing side of its sessions. Everyone else posts to it. Its mailbox is bounded by
-// what may post: each audience, circle and gallery, each session's flusher and replay once at a time, and each goroutine that gives a session
-// commands, since it waits for the loop.
+// what may post: each audience, circle and gallery, each session's flusher and replay once at a time, the answer to each change
+// of a membership that is under way, and each goroutine that gives a session commands, since it waits for the loop.
 type loop struct {
 	gateway *Gateway
 	wake    chan struct{}

@@ -11,6 +11,9 @@ import (
 
 // seek does a command about a membership. answered, if it is not nil, is closed when the answer was taken.
 func (s *Session) seek(re uint32, c Command, answered chan struct{}) {
+	if s.ending {
+		return // or it would be a member that nobody lets leave
+	}
 	a := &ask{re: re, answered: answered}
 	var err *millrace.Error
 	switch c := c.(type) {
@@ -227,7 +230,7 @@ func (s *Session) giveUp(answered chan struct{}, err *millrace.Error) {
 			if a.answered != answered {
 				continue
 			}
-			if p.own {
+			if p.own && i == 0 {
 				s.disown(sub, err)
 				return
 			}

@@ -66,7 +66,9 @@ func (p *part) text() millrace.Part {
 // stays reports whether the session will be a member once all is done that was asked for.
 func (p *part) stays() bool {
 	for _, a := range slices.Backward(p.asks) {
-		if a.kind != millrace.MemberUpdate {
+		switch {
+		case a.kind == millrace.MemberUpdate, a.dropped && p.member: // the latter is no more than other data
+		default:
 			return a.kind != millrace.MemberLeave && !a.dropped
 		}
 	}
@@ -97,6 +99,13 @@ func (p *part) enter(c Subscribe) {
 func (sub *subscription) begin() {
 	if sub.part != nil {
 		sub.part.begin()
+	}
+}
+
+// stand lets the subscription stay whatever becomes of the join that it was made for.
+func (sub *subscription) stand() {
+	if sub.part != nil {
+		sub.part.own = false
 	}
 }
 

@@ -77,6 +77,7 @@ func (s *Session) holdWildcard(re uint32, c Subscribe) *millrace.Error {
 	if err != nil {
 		return err
 	}
+	c.permits = nil // which are parts of the cursor, and would keep the URL that it came with in memory
 	w := &wildcard{session: s, circle: circle, want: c, there: -1, re: re}
 	s.wildcards = append(s.wildcards, w)
 	circle.join(w)

@@ -352,3 +352,27 @@ func TestALargeCircleDoesNotHoldUpOthers(t *testing.T) {
 		}
 	})
 }
+
+func TestUnsubscribingAPatternLeavesATopicThatACursorHasForItself(t *testing.T) {
+	wires(t, gateway.Config{}, func(h *house, w *gateway.Wire) {
+		first := h.join(w, "a:1")
+		h.settle()
+		h.broker.Put("a:1", "0")
+		h.settle()
+		cursor := first.Cursor()
+		h.cut(first)
+		h.elapse(time.Minute) // the topic is subscribed anew
+		h.broker.Detach()
+		p := h.resume(w, cursor)
+		p.Session.Pass(1, gateway.Subscribe{Topic: "a:*"})
+		p.Session.Pass(2, gateway.Unsubscribe{Topic: "a:*"})
+		h.elapse(2 * time.Second) // it is told as pending
+		h.broker.Attach()
+		h.broker.Put("a:1", "1")
+		h.settle()
+		p.CheckHead(h, "a:1")
+		if got := p.Texts("a:1"); len(got) != 1 || got[0] != "1" {
+			h.Errorf("got %q", got)
+		}
+	})
+}

@@ -19,6 +19,7 @@ type ledger struct {
 	options map[string]millrace.Option
 	places  map[string]place
 	resumed map[string]millrace.Position // where topics are to go on
+	heldFor map[string]string            // pattern of the cursor that they are held for, if they are for one
 	resets  map[string]int
 }
 
@@ -38,7 +39,7 @@ type place struct {
 func newLedger(b *Broker) *ledger {
 	return &ledger{
 		broker: b, places: map[string]place{}, resumed: map[string]millrace.Position{}, resets: map[string]int{},
-		options: map[string]millrace.Option{},
+		options: map[string]millrace.Option{}, heldFor: map[string]string{},
 	}
 }
 
@@ -57,6 +58,15 @@ func (l *ledger) expect(o gateway.Opening) {
 	for _, piece := range c.Pieces {
 		if piece.Attached {
 			l.resumed[piece.Topic] = piece.Position
+		}
+	}
+	for topic := range l.resumed {
+		i := slices.IndexFunc(c.Pieces, func(p millrace.Piece) bool {
+			return !millrace.Pattern(p.Topic).IsTopic() && millrace.Pattern(p.Topic).Matches(topic)
+		})
+		takesPart := slices.ContainsFunc(c.Parts, func(p millrace.Part) bool { return p.Topic == topic })
+		if i >= 0 && !takesPart {
+			l.heldFor[topic] = c.Pieces[i].Topic
 		}
 	}
 }
@@ -111,6 +121,7 @@ func (l *ledger) subscribed(f *gateway.Subscribed) error {
 	if err := l.begin(f.Prefix); err != nil {
 		return err
 	}
+	delete(l.heldFor, f.Topic) // from here on the place says it
 	p, known := l.places[f.Topic]
 	now := place{pos: f.Position, attached: f.HasPosition(), class: f.Class, pattern: f.Pattern}
 	switch {
@@ -143,14 +154,18 @@ func (l *ledger) subscribed(f *gateway.Subscribed) error {
 func (l *ledger) unsubscribed(f *gateway.Unsubscribed) error {
 	delete(l.places, f.Topic)
 	delete(l.resumed, f.Topic)
-	if f.Err == nil { // topics of a cursor are held for a pattern of it
-		maps.DeleteFunc(l.resumed, func(topic string, _ millrace.Position) bool { return millrace.Pattern(f.Topic).Matches(topic) })
-	}
+	maps.DeleteFunc(l.heldFor, func(topic, pattern string) bool {
+		if pattern == f.Topic && f.Err == nil {
+			delete(l.resumed, topic)
+		}
+		return pattern == f.Topic || topic == f.Topic
+	})
 	for topic, p := range l.places {
 		switch {
 		case p.pattern != f.Topic:
 		case f.Err == nil:
 			delete(l.places, topic)
+			delete(l.resumed, topic)
 		default:
 			p.pattern = ""
 			l.places[topic] = p
