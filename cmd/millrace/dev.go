@@ -15,7 +15,7 @@ import (
 )
 
 const aboutDev = `Serves everything from one process, for development: the broker over gRPC, both gateways over HTTP, and a live console
-with a chat room at http://127.0.0.1:7480/. Topics that typing:** covers are of class ephemeral, unless a rule says otherwise.
+with a chat room at http://127.0.0.1:7480/. Topics under typing: are of class ephemeral, unless a rule says otherwise.
 
 Everyone may do everything, with a token or without, so it can only be reached from this machine. Tokens are signed with
 a key that is public (millrace token makes them), unless another is given.
