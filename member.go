@@ -25,7 +25,7 @@ func PresenceTopic(topic string) string {
 // subject that is empty, or would be several segments or none of a topic, has none.
 func PersonalTopic(subject string) (string, bool) {
 	topic := personalPrefix + subject
-	if subject == "" || Reserved(subject) || !(Pattern(personalPrefix + "*")).Matches(topic) || ValidateTopic(topic) != nil {
+	if subject == "" || Reserved(subject) || !Pattern(personalPrefix+"*").Matches(topic) || ValidateTopic(topic) != nil {
 		return "", false
 	}
 	return topic, true

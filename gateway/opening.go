@@ -125,13 +125,16 @@ func (g *Gateway) Open(ctx context.Context, o Opening, w *Wire, t Transport) (*S
 		done: make(chan struct{}), slot: noSlot,
 	}
 	holder, sealed := g.sealer.Open(seal, o.Grant.Subject)
-	g.lockVacating(holder, sealed) // until the beginning is posted, so that whoever finds the session posts after it
+	tookOver := g.lockVacating(holder, sealed) // until the beginning is posted, so that whoever finds the session posts after it
 	defer g.mu.Unlock()
 	g.opened++
 	s.ordinal = g.opened
 	s.loop = g.loops[s.ordinal%uint64(len(g.loops))]
 	if err := g.admit(s, holder, sealed); err != nil {
 		return nil, err
+	}
+	if tookOver {
+		s.came = s.generation // else two peers with one cursor, of whom nothing is heard, would take over from each other for ever
 	}
 	s.loop.post(call(func() {
 		now := g.clock.Load()
@@ -167,18 +170,20 @@ func (g *Gateway) check(o Opening) (topics []Subscribe, seal string, resumes boo
 	return topics, seal, resumes, nil
 }
 
-// lockVacating locks g.mu when no session is in the way of a peer that brings its seal.
-func (g *Gateway) lockVacating(h seal.Holder, sealed bool) {
+// lockVacating locks g.mu when no session is in the way of a peer that brings its seal, and reports whether one was.
+func (g *Gateway) lockVacating(h seal.Holder, sealed bool) (vacated bool) {
 	g.mu.Lock()
 	if !sealed {
-		return
+		return false
 	}
 	name := h.ID.String()
 	for live := g.sessions[name]; live != nil && live.givesWay(h.Generation); live = g.sessions[name] {
 		g.mu.Unlock()
 		live.giveWay()
+		vacated = true
 		g.mu.Lock()
 	}
+	return vacated
 }
 
 // admit gives the session its identity: that of the seal, if it was made for this subject and is not in use here. It runs
@@ -205,7 +210,7 @@ func (g *Gateway) admit(s *Session, h seal.Holder, sealed bool) error {
 
 // givesWay reports whether the session gives way to a peer that brings its seal, of a generation: the peer that has come last
 // is the session's, but not one with an older seal than the session's peer has, which is a copy. As long as nothing was heard
-// of that peer it may have got no newer seal than the one that it came with.
+// of that peer it may have got no newer seal than the one that it came with, unless it took over from one that was open.
 func (s *Session) givesWay(generation uint32) bool {
 	if s.resumed() && !s.met.Load() {
 		return generation >= s.came

@@ -95,6 +95,24 @@ func TestACopyOfAnOlderCursorDisturbsNobody(t *testing.T) {
 	})
 }
 
+// On a wire whose peers say nothing, such as SSE, a copy of the cursor can be the first to come; it can't go on for ever.
+func TestTwoPeersWithOneCursorDoNotThrowEachOtherOutForEver(t *testing.T) {
+	wires(t, shared(), func(h *house, w *gateway.Wire) {
+		p := h.member(w, "room", "1")
+		older := p.Cursor()
+		h.cut(p)
+		q := h.resume(w, older)
+		h.settle()
+		copied := h.resume(w, older)
+		h.settle()
+		back := h.resume(w, q.Cursor())
+		h.settle()
+		if _, ended := copied.End(); ended || back.Session.ID() == copied.Session.ID() {
+			h.Error("the second takeover was followed by a third")
+		}
+	})
+}
+
 // A peer whose new connection breaks before it got a word comes back with the cursor that it had.
 func TestAPeerThatNeverGotItsNewCursorComesBackWithTheOldOne(t *testing.T) {
 	wires(t, shared(), func(h *house, w *gateway.Wire) {

@@ -196,7 +196,7 @@ func (g *guest) read(conn *websocket.Conn, down chan struct{}, connected func())
 		var f guestFrame
 		g.note("< " + string(b))
 		if err := json.Unmarshal(b, &f); err != nil {
-			g.fault("%s can't be read: %v", b, err)
+			g.faultf("%s can't be read: %v", b, err)
 			return
 		}
 		g.take(f)
@@ -212,7 +212,7 @@ func (g *guest) note(line string) {
 	g.trace = append(g.trace, time.Now().Format("05.000 ")+line)
 }
 
-func (g *guest) fault(format string, args ...any) {
+func (g *guest) faultf(format string, args ...any) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.faults = append(g.faults, g.name+": "+fmt.Sprintf(format, args...))
@@ -333,7 +333,7 @@ func (g *guest) ask(kind, topic string, body map[string]any) (guestFrame, bool) 
 	case <-down:
 		return guestFrame{}, false
 	case <-time.After(patience):
-		g.fault("no answer to %s %s", kind, topic)
+		g.faultf("no answer to %s %s", kind, topic)
 		return guestFrame{}, false
 	}
 }
@@ -370,7 +370,7 @@ func (g *guest) insist(kind, topic string, body map[string]any, also string) {
 			return
 		}
 		if r := f.Error.Reason; r != "unavailable" && r != "deadline" {
-			g.fault("%s %s is answered by %s", kind, topic, r)
+			g.faultf("%s %s is answered by %s", kind, topic, r)
 			return
 		}
 	}

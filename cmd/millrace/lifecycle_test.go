@@ -57,7 +57,7 @@ func (l *lifecycle) follow(ctx context.Context, broker millracev1.BrokerServiceC
 				topics[u.GetAlias()] = a.GetTopic()
 			}
 			if u.GetGap() != nil {
-				l.fault("%s has a gap: %v", topics[u.GetAlias()], u.GetGap())
+				l.faultf("%s has a gap: %v", topics[u.GetAlias()], u.GetGap())
 			}
 			for _, e := range wire.ParseEvents(topics[u.GetAlias()], u.GetEvents().GetEvents()) {
 				l.take(e)
@@ -72,7 +72,7 @@ func (l *lifecycle) forget() {
 	clear(l.lists)
 }
 
-func (l *lifecycle) fault(format string, args ...any) {
+func (l *lifecycle) faultf(format string, args ...any) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.faults = append(l.faults, fmt.Sprintf(format, args...))
@@ -81,7 +81,7 @@ func (l *lifecycle) fault(format string, args ...any) {
 func (l *lifecycle) take(e *millrace.Event) {
 	m, err := millrace.ParseMemberEvent(e)
 	if err != nil {
-		l.fault("%s %s: %v", e.Topic, e.Position, err)
+		l.faultf("%s %s: %v", e.Topic, e.Position, err)
 		return
 	}
 	l.mu.Lock()

@@ -33,8 +33,8 @@ func (c *Client) WatchMembers(ctx context.Context, topic string) (*MemberWatch, 
 
 // Next waits until something is told of the list, changes it, and returns the difference: the first time everyone. After a hole
 // in the changes the list is read anew, and the difference is told like any other. So whoever keeps to these differences has
-// the list. While the broker can't be reached it goes on waiting. The error is a *millrace.Error; unless ctx has ended, the
-// list was refused or the client is closed.
+// the list. While the broker can't be reached it goes on waiting. The error is a *millrace.Error. It may be
+// called again after one, unless ctx has ended, the list was refused or the client is closed.
 func (w *MemberWatch) Next(ctx context.Context) (millrace.RollChange, error) {
 	for {
 		if w.changes == nil {
@@ -109,13 +109,16 @@ func (w *MemberWatch) readAll(ctx context.Context) (members []millrace.Member, a
 
 // apply takes events of the lifecycle log and returns what they make different, taken together.
 func (w *MemberWatch) apply(events []*millrace.Event) (millrace.RollChange, error) {
-	before := map[string]*millrace.Member{}
-	for _, e := range events {
-		m, err := millrace.ParseMemberEvent(e)
-		if err != nil {
+	told := make([]millrace.MemberEvent, len(events))
+	for i, e := range events { // all of them before any: what was applied would else be told to nobody
+		var err error
+		if told[i], err = millrace.ParseMemberEvent(e); err != nil {
 			w.forsake()
 			return millrace.RollChange{}, err
 		}
+	}
+	before := map[string]*millrace.Member{}
+	for _, m := range told {
 		session := m.Member.Session
 		was, ok := w.roll.Get(session)
 		if !w.roll.Apply(m) {

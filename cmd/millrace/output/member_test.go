@@ -35,11 +35,11 @@ func TestAMemberIsALineOfJSONWithItsDataAsItStands(t *testing.T) {
 	m := millrace.Member{Session: "s", Subject: "alice", Data: []byte(`{"a":1}`), Joined: now}
 	for want, line := range map[string]any{
 		`{"session":"s","subject":"alice","joinedMs":"1789992000000","data":{"a":1}}`: output.Member(m),
-		`{"session":"s"}`: output.Member(millrace.Member{Session: "s"}),
+		`{"members":3,"subjects":1}`: output.Counts(3, 1),
+		`{"session":"s"}`:            output.Member(millrace.Member{Session: "s"}),
 		`{"joined":{"session":"s","subject":"alice","joinedMs":"1789992000000","data":{"a":1}}}`:  output.Change(millrace.MemberJoined, m),
 		`{"updated":{"session":"s","subject":"alice","joinedMs":"1789992000000","data":{"a":1}}}`: output.Change(millrace.MemberUpdated, m),
 		`{"left":{"session":"s","subject":"alice"}}`:                                              output.Change(millrace.MemberLeft, m),
-		`{"members":3,"subjects":1}`: output.Counts(3, 1),
 	} {
 		if b, err := json.Marshal(line); err != nil || string(b) != want {
 			t.Errorf("got %s, %v; want %s", b, err, want)
