@@ -24,6 +24,7 @@ const (
 var (
 	edgeArgs = []string{
 		"--listen", "127.0.0.1:0", "--key", tokenKey, "--seal-key", sealKey, "--log-level", "warn",
+		"--personal-topics=false", // which nobody publishes to, and the ledger does not know
 		"--tail-events", "32", "--tail-bytes", "64KiB", "--linger", "1s", "--drain-window", "1s", "--stall-timeout", "4s",
 	}
 	wireArgs = map[Role][]string{
