@@ -66,6 +66,13 @@ chaos: build
 	cd bench && go build -o ../bin/chaos ./chaos && \
 	../bin/chaos -binary ../bin/millrace -seed $(SEED) -duration $(DURATION) -subscribers $(SUBSCRIBERS) -topics $(TOPICS)
 
+# Joins, cuts, closes and resumes members at random by a seed while gateways and the broker are killed and stopped, and fails
+# if any list of them differs from any other in the end (cmd/millrace/soak_test.go).
+ROUNDS ?= 1000
+.PHONY: soak
+soak:
+	go test ./cmd/millrace -count=1 -timeout 30m -run TestAfterASoak -args -soak.seed $(SEED) -soak.rounds $(ROUNDS)
+
 # The Go benchmarks of the hot paths.
 .PHONY: gobench
 gobench:
