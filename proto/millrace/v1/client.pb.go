@@ -2159,8 +2159,8 @@ func (x *HistoryPageFrame) GetMore() bool {
 	return false
 }
 
-// JoinedFrame says that the session is a member. Everyone in the topic, itself included, follows in a members frame if it
-// wants them.
+// JoinedFrame says that the session is a member. Everyone in the topic follows in members frames if it wants them; the session
+// itself may come with the second.
 type JoinedFrame struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The topic.
