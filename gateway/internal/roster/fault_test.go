@@ -206,6 +206,29 @@ func TestAReadThatIsOvertakenIsMadeAgain(t *testing.T) {
 	})
 }
 
+// Each event has the counts, so those of a topic above the limit need nothing of what the source no longer has: neither when
+// the members were read nor later. While they can't be read, what is told shows that.
+func TestCountsAreToldOfATopicThatIsBusierThanTheSourceKeeps(t *testing.T) {
+	in(t, 20, func(h *house) {
+		h.join(0, 30)
+		release := h.broker.HoldMembers()
+		o := h.look()
+		h.rush(30, 500)
+		release()
+		h.elapse(10 * time.Millisecond)
+		o.wants()
+		release = h.broker.HoldMembers()
+		defer release()
+		for n := 500; n < 1500; n += 500 {
+			h.rush(n, n+500)
+			h.elapse(interval)
+			if c := o.edition(); !c.CountOnly || c.Count != n+500 || c.Subjects != (n+500)/2 {
+				t.Errorf("told %+v", c)
+			}
+		}
+	})
+}
+
 // The pages of a list are of several moments. Until the log has come to where the last was read, they are no list.
 func TestAListIsToldOnlyWhenItIsOfOneMoment(t *testing.T) {
 	in(t, 1000, func(h *house) {

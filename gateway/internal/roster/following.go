@@ -2,7 +2,6 @@ package roster
 
 import (
 	"math"
-	"slices"
 	"time"
 
 	"github.com/millrace-dev/millrace"
@@ -26,6 +25,7 @@ type following struct {
 	state   state
 	source  *source.Topic // nil if there is none
 	times   uint64        // how often the source was attached when the members were read
+	lost    uint64        // likewise, how often its log was lost
 	next    uint64        // number of the source's entry that was not looked at
 	until   time.Time     // while pausing
 	latest  time.Time     // likewise, if the log was lost: when to read even if it has not come to rest; else zero
@@ -96,7 +96,7 @@ func (l *List) open(now time.Time) bool {
 	case v.Refused != nil:
 		return l.refuse(now, v.Refused)
 	case v.Attached:
-		l.state, l.times = stateReading, v.Times
+		l.state, l.times, l.lost, l.next = stateReading, v.Times, v.Lost, v.End
 		l.lists.waiting = append(l.lists.waiting, l)
 	}
 	return false
@@ -106,7 +106,6 @@ func (l *List) open(now time.Time) bool {
 func (l *List) receive(r *reading) {
 	if l.state == stateReading && l.source != nil {
 		l.state, l.fresh = stateMeeting, r
-		l.next = l.look().End
 	}
 }
 
@@ -116,7 +115,7 @@ func (l *List) meet(now time.Time) bool {
 	if r.err != nil {
 		return l.fail(now, r.err)
 	}
-	v := l.source.Since(l.next, l.entries[:0], math.MaxInt)
+	v := l.source.Since(l.next, nil, 0)
 	next, found := l.source.Locate(r.from)
 	switch {
 	case v.Refused != nil:
@@ -130,19 +129,32 @@ func (l *List) meet(now time.Time) bool {
 		l.adopt(now, r)
 	case r.from.Offset > v.Head.Offset:
 		return false // the source is on its way
+	case v.Behind && r.countOnly && l.overtake(&v):
+		l.state, l.fresh, l.failed = stateFollowing, nil, 0
+		l.adopt(now, r)
 	default: // it does not reach back so far
 		return l.fail(now, nil)
 	}
 	return true
 }
 
-// forked reports whether the log is perhaps another than the one in which a position is. The source does not always say so: it
-// may have moved on far beyond the gap, and of the beginning of a log it can't be told of which log it is.
-func (l *List) forked(v *source.View, at millrace.Position) bool {
-	return v.Behind && v.Head.Offset < at.Offset || at.IsZero() && v.Times != l.times || slices.ContainsFunc(v.Entries, isReset)
+// overtake goes on with the newest entry of a source that does not reach back to where the list is, if it may: counts need
+// nothing of what is passed over, since each event has them. So they are told of a topic however busy it is. A source that was
+// attached anew meanwhile is perhaps that of a broker which has to be told of the members first.
+func (l *List) overtake(v *source.View) bool {
+	if v.Times != l.times || v.First == v.End {
+		return false
+	}
+	l.next = v.End - 1
+	return true
 }
 
-func isReset(e *tail.Entry) bool { return e.Gap != nil && e.Gap.Cause == millrace.CauseReset }
+// forked reports whether the log is perhaps another than the one in which a position is. The source does not always know: of
+// the beginning of a log it can't be told of which log it is.
+func (l *List) forked(v *source.View, at millrace.Position) bool {
+	anew := v.Times != l.times
+	return v.Lost != l.lost || anew && (at.IsZero() || v.Behind && v.Head.Offset < at.Offset)
+}
 
 // follow applies what has come.
 func (l *List) follow(now time.Time) bool {
@@ -154,6 +166,8 @@ func (l *List) follow(now time.Time) bool {
 		return l.refuse(now, v.Refused)
 	case l.forked(&v, l.pos):
 		l.lose(now)
+		return true
+	case v.Behind && l.countOnly && l.overtake(&v):
 		return true
 	case v.Behind: // more has come at once than the source keeps
 		l.state = stateOpening

@@ -130,6 +130,19 @@ func (h *house) join(from, to int) {
 	}
 }
 
+// rush makes sessions members, all at once.
+func (h *house) rush(from, to int) {
+	h.Helper()
+	changes := make([]millrace.MemberChange, 0, to-from)
+	for i := from; i < to; i++ {
+		member := millrace.Member{Session: session(i), Subject: subject(i)}
+		changes = append(changes, millrace.MemberChange{Kind: millrace.MemberJoin, Topic: topic, Generation: 1, Member: member})
+	}
+	if _, err := h.other.Enroll(context.Background(), changes); err != nil {
+		h.Fatal(err)
+	}
+}
+
 func (h *house) leave(from, to int) {
 	h.Helper()
 	for i := from; i < to; i++ {

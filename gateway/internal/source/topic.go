@@ -16,6 +16,7 @@ type Topic struct {
 	known    bool // was attached once: class, head and tail mean something
 	attached bool // the upstream is there: head and tail are verified
 	times    uint64
+	lost     uint64
 	refused  *millrace.Error
 	class    millrace.Class
 	head     millrace.Position
@@ -79,6 +80,9 @@ func (t *Topic) refuse(err *millrace.Error) {
 func (t *Topic) move(u *millrace.Update) {
 	switch u.Kind {
 	case millrace.UpdateGap:
+		if u.Gap.Cause == millrace.CauseReset {
+			t.lost++
+		}
 		if u.Gap.After != t.head { // not everyone who is at the head lacks just this
 			t.restart(u.Gap.Until)
 			return
@@ -120,6 +124,9 @@ func (t *Topic) has(pos millrace.Position) bool {
 }
 
 func (t *Topic) restart(at millrace.Position) {
+	if at.Offset < t.head.Offset { // no log goes back
+		t.lost++
+	}
 	t.tail.Restart(at)
 	t.head = at
 }
@@ -129,6 +136,7 @@ type View struct {
 	Known    bool
 	Attached bool
 	Times    uint64 // how often it was attached
+	Lost     uint64 // how often the log turned out to be another one
 	Refused  *millrace.Error
 	Class    millrace.Class
 	Head     millrace.Position
@@ -144,7 +152,7 @@ func (t *Topic) Since(from uint64, dst []*tail.Entry, maxBytes int) View {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	v := View{
-		Known: t.known, Attached: t.attached, Times: t.times, Refused: t.refused, Class: t.class, Head: t.head, Count: t.tail.Count(),
+		Known: t.known, Attached: t.attached, Times: t.times, Lost: t.lost, Refused: t.refused, Class: t.class, Head: t.head, Count: t.tail.Count(),
 		First: t.tail.First(), End: t.tail.End(), Behind: from < t.tail.First(),
 	}
 	if !v.Behind {
