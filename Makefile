@@ -55,6 +55,12 @@ bench: build
 bench-stalled: build
 	cd bench && go build -o ../bin/bench . && ../bin/bench stalled -binary ../bin/millrace
 
+# What a room of 100,000 members costs, what those are told who look on, and what others feel of it (bench/members.go). It runs
+# for two minutes.
+.PHONY: bench-members
+bench-members: build
+	cd bench && go build -o ../bin/bench . && ../bin/bench members -binary ../bin/millrace
+
 # Kills, cuts, hangs and slows a cluster by the plan of a seed, and fails if any promise to any subscriber was broken
 # (bench/chaos/main.go).
 SEED ?= 1

@@ -15,6 +15,17 @@ func newDistribution(latencies []time.Duration) distribution {
 	return slices.Sorted(slices.Values(latencies))
 }
 
+// between returns the latencies of what was sent from one time on and below another.
+func between(arrivals []arrival, from, to time.Duration) distribution {
+	latencies := make([]time.Duration, 0, len(arrivals))
+	for _, a := range arrivals {
+		if a.sent >= from && a.sent < to {
+			latencies = append(latencies, a.latency)
+		}
+	}
+	return newDistribution(latencies)
+}
+
 // quantile returns the latency that a share q of all do not exceed.
 func (d distribution) quantile(q float64) time.Duration {
 	if len(d) == 0 {

@@ -2,7 +2,8 @@
 // with real WebSocket peers, beside a floor taken in the same run: a process that does nothing but write(2) the same
 // number of bytes to the same number of sockets. The two are interleaved, and medians are printed with their spread.
 //
-// "bench stalled" asks instead what peers that read nothing take from those that do: see stalled.go.
+// "bench stalled" asks instead what peers that read nothing take from those that do: see stalled.go. "bench members" asks what
+// a room of a hundred thousand members costs, and whom: see members.go.
 //
 // It starts the servers itself, on loopback, and ends them by their process ids.
 package main
@@ -13,6 +14,8 @@ import (
 	"os"
 	"slices"
 	"time"
+
+	"github.com/millrace-dev/millrace/bench/crowd"
 )
 
 // plan is one measurement: so many events, at a rate, to so many subscribers.
@@ -27,17 +30,13 @@ type plan struct {
 }
 
 func main() {
-	if len(os.Args) > 1 && os.Args[1] == "floor-server" {
-		if err := serveFloor(os.Args[2:]); err != nil {
-			fail(err)
+	if len(os.Args) > 1 {
+		if do := commands()[os.Args[1]]; do != nil {
+			if err := do(os.Args[2:]); err != nil {
+				fail(err)
+			}
+			return
 		}
-		return
-	}
-	if len(os.Args) > 1 && os.Args[1] == "stalled" {
-		if err := compareStalled(os.Args[2:]); err != nil {
-			fail(err)
-		}
-		return
 	}
 	var p plan
 	flag.StringVar(&p.binary, "binary", "../bin/millrace", "the millrace to measure")
@@ -50,6 +49,18 @@ func main() {
 	flag.Parse()
 	if err := p.report(); err != nil {
 		fail(err)
+	}
+}
+
+// commands are what bench does beside its own measurement, by the first argument.
+func commands() map[string]func(args []string) error {
+	return map[string]func(args []string) error{
+		"stalled": compareStalled,
+		"members": measureMembers,
+
+		// The processes that measurements start.
+		"floor-server": serveFloor,
+		"crowd":        func(args []string) error { return crowd.Serve(args, os.Stdin, os.Stdout) },
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"slices"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -20,6 +21,7 @@ type peers struct {
 	conns map[int32]*peer
 	files []net.Conn
 
+	subscribed atomic.Uint64 // topics of all peers
 	deliveries atomic.Uint64
 	bytes      atomic.Uint64
 	faults     atomic.Uint64
@@ -27,23 +29,38 @@ type peers struct {
 	done       sync.WaitGroup
 	closing    sync.Once
 
-	timing    atomic.Bool     // note when events come that say when they were published
-	latencies []time.Duration // written by read, until close
+	timing   atomic.Bool // note when events come that say when they were published
+	arrivals []arrival   // written by read, until close
+
+	audience *audience // static; what hears of members frames, or nil
+}
+
+// arrival is an event that said when it was published.
+type arrival struct {
+	sent    time.Duration // since born
+	latency time.Duration
 }
 
 type peer struct {
-	rest []byte // of a frame that is not whole yet
-	next uint64 // offset that must come next; 0: any
+	rest  []byte // of a frame that is not whole yet
+	next  uint64 // offset that must come next; 0: any
+	told  bool   // of members, with the audience
+	count int    // then: how many there were
 }
 
 // connect opens n connections, from addresses spread over 127.0.0.x, each with its handshake if path is set.
 func connect(addr, path string, n int) (*peers, error) {
+	return connectEach(nil, addr, slices.Repeat([]string{path}, n))
+}
+
+// connectEach is connect for peers with paths of their own, and for an audience.
+func connectEach(a *audience, addr string, paths []string) (*peers, error) {
 	epoll, err := syscall.EpollCreate1(0)
 	if err != nil {
 		return nil, err
 	}
-	p := &peers{epoll: epoll, conns: map[int32]*peer{}}
-	for i := range n {
+	p := &peers{epoll: epoll, conns: map[int32]*peer{}, audience: a}
+	for i, path := range paths {
 		if err := p.add(addr, path, byte(2+i%200)); err != nil {
 			p.close()
 			return nil, fmt.Errorf("connect peer %d: %w", i, err)
@@ -64,6 +81,7 @@ func (p *peers) add(addr, path string, host byte) error {
 		if state.rest, err = shakeHands(c, addr, path); err != nil {
 			return err
 		}
+		p.take(state, nil)
 	}
 	raw, err := c.(*net.TCPConn).SyscallConn()
 	if err != nil {
@@ -149,7 +167,15 @@ func (p *peers) take(c *peer, b []byte) {
 var offsetKey = []byte(`"offset":"`)
 
 func (p *peers) event(c *peer, frame []byte) {
-	if !bytes.Contains(frame[:min(len(frame), 16)], []byte(`{"event"`)) {
+	head := frame[:min(len(frame), 24)]
+	if bytes.Contains(head, []byte(`{"subscribed"`)) {
+		p.subscribed.Add(1)
+	}
+	if p.audience != nil && bytes.Contains(head, []byte(`{"members"`)) {
+		p.audience.take(c, frame)
+		return
+	}
+	if !bytes.Contains(head, []byte(`{"event"`)) {
 		return
 	}
 	_, rest, _ := bytes.Cut(frame, offsetKey)
@@ -184,7 +210,7 @@ func (p *peers) time(frame []byte) {
 		p.faults.Add(1)
 		return
 	}
-	p.latencies = append(p.latencies, now-time.Duration(sent))
+	p.arrivals = append(p.arrivals, arrival{sent: time.Duration(sent), latency: now - time.Duration(sent)})
 }
 
 // frameSize returns the size of the first frame in b with its header, 0 if the header is not whole.
@@ -205,9 +231,18 @@ func frameSize(b []byte) int {
 
 // await waits until so many events were received in all.
 func (p *peers) await(deliveries uint64) error {
-	for deadline := time.Now().Add(10 * time.Second); p.deliveries.Load() < deliveries; time.Sleep(time.Millisecond) {
+	return await("events came", &p.deliveries, deliveries)
+}
+
+// awaitSubscribed waits until so many subscriptions were told.
+func (p *peers) awaitSubscribed(topics uint64) error {
+	return await("subscriptions were told", &p.subscribed, topics)
+}
+
+func await(what string, have *atomic.Uint64, want uint64) error {
+	for deadline := time.Now().Add(10 * time.Second); have.Load() < want; time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
-			return fmt.Errorf("%d events came of %d", p.deliveries.Load(), deliveries)
+			return fmt.Errorf("%d %s of %d", have.Load(), what, want)
 		}
 	}
 	return nil

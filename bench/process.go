@@ -67,6 +67,17 @@ func (p *process) stop() error {
 	}
 }
 
+// kill ends the process by its id without a word.
+func (p *process) kill() error {
+	if err := p.cmd.Process.Kill(); err != nil {
+		return err
+	}
+	if err := p.cmd.Wait(); err != nil && p.cmd.ProcessState == nil {
+		return err
+	}
+	return nil
+}
+
 // cpu returns the user and system time that the process consumed so far (proc(5), in ticks of 10 ms).
 func (p *process) cpu() (time.Duration, error) {
 	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", p.cmd.Process.Pid))
@@ -110,4 +121,14 @@ func serve(kind, binary string, args ...string) (*server, error) {
 	}
 	addresses, err := p.await("ready")
 	return &server{process: p, address: addresses[kind]}, err
+}
+
+// loadOfMachine returns the mean number of processes that wanted to run in the last minute (proc(5)).
+func loadOfMachine() string {
+	b, err := os.ReadFile("/proc/loadavg")
+	if err != nil {
+		return "unknown"
+	}
+	load, _, _ := strings.Cut(string(b), " ")
+	return load
 }
