@@ -73,7 +73,7 @@ func measureMembers(args []string) (err error) {
 		return err
 	}
 	for _, g := range []gathering{
-		{assembly: &a, title: "the lifecycle log as by default, of 1,000 events"},
+		{assembly: &a, title: "the lifecycle log as by default, of 10,000 events"},
 		{assembly: &a, title: "the lifecycle log keeps all, so that each leave can be counted", whole: true, broker: []string{"--config", whole}},
 	} {
 		if err := g.measure(); err != nil {
