@@ -21,6 +21,7 @@ type Registry struct {
 	flying map[uint32]*seat // whose command is under way on the stream at hand, by its id
 	casts  casts
 	last   uint32 // the newest id of a command
+	taken  uint64 // seats so far
 
 	open      bool // there is a stream at hand
 	limit     int  // the largest command that it takes, in bytes; 0: not known
@@ -33,6 +34,8 @@ type key struct{ topic, session string }
 // seat is one session's membership in one topic: what is asked of it, and whether there is one.
 type seat struct {
 	key
+
+	number uint64 // in the order in which they were taken
 
 	held bool                  // it is a member, by the broker's word and our wish
 	anew millrace.MemberChange // how it is told anew, if it is held
@@ -174,7 +177,8 @@ func (r *Registry) Len() int { return len(r.seats) }
 func (r *Registry) seat(k key) *seat {
 	s := r.seats[k]
 	if s == nil {
-		s = &seat{key: k}
+		r.taken++
+		s = &seat{key: k, number: r.taken}
 		r.seats[k] = s
 	}
 	return s

@@ -453,3 +453,15 @@ func (w *world) answer(r *membership.Registry, now int) {
 	w.members[session], w.told[session] = string(c.Change.Member.Data), true
 	r.Reply(at(now), c.ID, yes(session, string(c.Change.Member.Data)))
 }
+
+func TestWhatIsAskedBeforeThereIsAStreamIsSaidInThatOrder(t *testing.T) {
+	r := registry()
+	var want []string
+	for i := range 20 {
+		session := string(rune('a' + i))
+		ask(r, millrace.MemberJoin, session, "1")
+		want = append(want, "join "+session+"1")
+	}
+	r.Open(0)
+	said(t, r, 0, append(want, "settled")...)
+}

@@ -1,6 +1,9 @@
 package membership
 
 import (
+	"cmp"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/millrace-dev/millrace"
@@ -25,13 +28,14 @@ type Answer struct {
 }
 
 // Open says that there is a stream at hand, in the place of any other. It takes commands of so many bytes; 0 says nothing.
-// All members are told on it anew.
+// All members are told on it anew, and then what is asked is said in the order in which it was.
 func (r *Registry) Open(limit int) {
 	r.Lost()
 	r.open, r.limit = true, limit
 	r.untold, r.unsettled = len(r.seats), true
+	seats := slices.SortedFunc(maps.Values(r.seats), func(a, b *seat) int { return cmp.Compare(a.number, b.number) })
 	for _, held := range []bool{true, false} { // so that what is asked is answered with the counts of all
-		for _, s := range r.seats {
+		for _, s := range seats {
 			if s.held == held {
 				s.first = true
 				r.push(s)
