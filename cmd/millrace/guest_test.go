@@ -257,8 +257,14 @@ func (g *guest) take(f guestFrame) {
 			g.send(map[string]any{"join": map[string]any{"topic": f.Left.Topic, "data": json.RawMessage(data)}})
 		}
 	}
-	if f.Joined != nil && g.want[f.Joined.Topic] == string(f.Joined.Member.Data) {
-		delete(g.unsure, f.Joined.Topic)
+	if j := f.Joined; j != nil {
+		switch data, wanted := g.want[j.Topic]; {
+		case wanted && data == string(j.Member.Data):
+			delete(g.unsure, j.Topic)
+		case wanted && f.Re == 0: // what it shows is older than what it said: the broker and a gateway were lost together
+			g.unsure[j.Topic] = true
+			g.send(map[string]any{"join": map[string]any{"topic": j.Topic, "data": json.RawMessage(data)}})
+		}
 	}
 	if f.Members != nil {
 		g.addUp(f.Members)
