@@ -80,6 +80,18 @@ func (a *account) until(t *testing.T, s *sdk.Subscription, offset uint64) {
 	}
 }
 
+// begun waits until a subscription holds, so that what is published from then on is all for it.
+func begun(t *testing.T, s *sdk.Subscription) *account {
+	t.Helper()
+	u, err := s.Next(t.Context())
+	if err != nil || u.Kind != millrace.UpdateAttached {
+		t.Fatalf("the first update is %+v, %v", u, err)
+	}
+	a := &account{}
+	a.take(t, u)
+	return a
+}
+
 // Promise: docs/delivery.md 2.1, 2.4.
 func TestAStateIsReadAndThenItsChanges(t *testing.T) {
 	b := startBroker(t, "127.0.0.1:0", newLog(t, inState), rpc.Config{})
@@ -198,6 +210,7 @@ func TestAFilterChoosesAtTheBrokerAndTheCursorMovesOnOverTheRest(t *testing.T) {
 	b := startBroker(t, "127.0.0.1:0", log, rpc.Config{})
 	c := dial(t, b.target)
 	s := subscribe(t, c, sdk.Topics("orders:1"), sdk.WithFilter(`name == "paid"`))
+	a := begun(t, s)
 	var publishing sync.WaitGroup
 	publishing.Go(func() {
 		p := publisher(t, c)
@@ -215,7 +228,6 @@ func TestAFilterChoosesAtTheBrokerAndTheCursorMovesOnOverTheRest(t *testing.T) {
 			t.Error(err)
 		}
 	})
-	a := &account{}
 	for restarted := false; a.at.Offset < n; {
 		u, err := s.Next(t.Context())
 		if err != nil {
