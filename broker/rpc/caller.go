@@ -149,7 +149,7 @@ const (
 // Bounds of what a peer calls itself.
 const (
 	maxInstanceBytes = 64
-	maxPeerBytes     = broker.MaxNameBytes - len(gatewayHolder) - maxInstanceBytes - len(":")
+	maxPeerBytes     = broker.MaxNameBytes - len(gatewayHolder) - len("64 ") - maxInstanceBytes
 )
 
 // standing returns the session of a link and in whose name its members are held. Those of a gateway are held in the
@@ -161,7 +161,8 @@ func standing(subject string, hello *millracev1.Hello) (session, holder string) 
 	case peer == "":
 		session = rand.Text()
 	case hello.GetGateway():
-		return rand.Text(), gatewayHolder + hello.GetInstance() + ":" + peer
+		// The length keeps the two apart, as below.
+		return rand.Text(), fmt.Sprintf("%s%d %s%s", gatewayHolder, len(hello.GetInstance()), hello.GetInstance(), peer)
 	default:
 		// The length keeps the two apart, wherever one ends.
 		sum := sha256.Sum256(fmt.Appendf(nil, "session %d %s%s", len(subject), subject, peer))

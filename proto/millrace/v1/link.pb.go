@@ -874,8 +874,8 @@ type Hello struct {
 	// The newest version that the peer speaks.
 	MaxVersion uint32 `protobuf:"varint,2,opt,name=max_version,json=maxVersion,proto3" json:"max_version,omitempty"`
 	// Names the peer over its reconnects and restarts of the broker; members are held under one lease for it. Those of a peer
-	// without a name leave as soon as the link ends. Of two links with the same name, instance and subject the newer ends the
-	// older.
+	// without a name leave as soon as the link ends. Of two links of gateways with the same name and instance the newer ends
+	// the older, and of two others with the same name and subject.
 	Peer string `protobuf:"bytes,3,opt,name=peer,proto3" json:"peer,omitempty"`
 	// What the peer is, for people: software and version.
 	Agent string `protobuf:"bytes,4,opt,name=agent,proto3" json:"agent,omitempty"`
