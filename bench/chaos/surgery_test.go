@@ -10,9 +10,9 @@ import (
 
 // surgery changes one frame among all that gateways send over WebSockets.
 type surgery struct {
-	begins string // how the frame's text begins
-	after  int64  // how many such frames pass first
-	cut    func(frame []byte) (now, withNext []byte)
+	begins string                                    // how the frame's text begins
+	after  int64                                     // how many such frames pass first
+	cut    func(frame []byte) (now, withNext []byte) // withNext changes places with the frame right behind it, which begins so too
 	seen   atomic.Int64
 }
 
@@ -45,6 +45,10 @@ func (s *surgery) tap() proxy.Tap {
 			rest = rest[size:]
 			switch {
 			case !bytes.HasPrefix(text, []byte(s.begins)):
+				if late != nil { // an event and what was told behind it are no neighbours: another place is cut
+					out, late = append(out, late...), nil
+					s.seen.Store(s.after)
+				}
 				out = append(out, frame...)
 			case s.seen.Add(1) == s.after+1:
 				var now []byte
