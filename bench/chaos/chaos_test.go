@@ -5,6 +5,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"testing"
 	"time"
 
@@ -85,16 +86,16 @@ func TestOneFrameThatIsTamperedWithBreaksTheRun(t *testing.T) {
 		want    ledger.Kind
 	}{
 		"an event is dropped": {
-			&surgery{begins: `{"event"`, after: 40, cut: func([]byte) (_, _ []byte) { return nil, nil }}, nil, ledger.Unreported,
+			&surgery{begins: `{"event"`, next: `{"event"`, after: 40, cut: func(_, next []byte) []byte { return next }}, nil, ledger.Unreported,
 		},
 		"an event is repeated": {
-			&surgery{begins: `{"event"`, after: 40, cut: func(f []byte) (_, _ []byte) { return append(f, f...), nil }}, nil, ledger.Repeated,
+			&surgery{begins: `{"event"`, next: `{"event"`, after: 40, cut: func(f, next []byte) []byte { return slices.Concat(f, f, next) }}, nil, ledger.Repeated,
 		},
 		"two events change places": {
-			&surgery{begins: `{"event"`, after: 40, cut: func(f []byte) (_, _ []byte) { return nil, f }}, nil, ledger.Reordered,
+			&surgery{begins: `{"event"`, next: `{"event"`, after: 40, cut: func(f, next []byte) []byte { return slices.Concat(next, f) }}, nil, ledger.Reordered,
 		},
 		"a reset is not told": {
-			&surgery{begins: `{"gap"`, cut: func([]byte) (_, _ []byte) { return nil, nil }}, []fault{kill}, ledger.Unreported,
+			&surgery{begins: `{"gap"`, cut: func(_, next []byte) []byte { return next }}, []fault{kill}, ledger.Unreported,
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

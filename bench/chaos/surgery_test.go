@@ -8,17 +8,20 @@ import (
 	"github.com/millrace-dev/millrace/bench/chaos/proxy"
 )
 
-// surgery changes one frame among all that gateways send over WebSockets.
+// surgery changes one frame among all that gateways send over WebSockets, together with the one right behind it. Where
+// that is of another kind than wanted, the next place is tried: if it tells what a filter passed over, the change would break
+// another promise than it means to.
 type surgery struct {
-	begins string                                    // how the frame's text begins
-	after  int64                                     // how many such frames pass first
-	cut    func(frame []byte) (now, withNext []byte) // withNext changes places with the frame right behind it, which begins so too
+	begins string // how the frame's text begins
+	next   string // how that of the one behind it begins
+	after  int64  // how many such frames pass first
+	cut    func(frame, next []byte) []byte
 	seen   atomic.Int64
 }
 
 // tap cuts the stream of one connection into frames.
 func (s *surgery) tap() proxy.Tap {
-	var rest, late []byte
+	var rest, held []byte
 	upgraded := false
 	return func(b []byte) []byte {
 		rest = append(rest, b...)
@@ -43,21 +46,19 @@ func (s *surgery) tap() proxy.Tap {
 			}
 			frame := bytes.Clone(rest[:size])
 			rest = rest[size:]
-			switch {
-			case !bytes.HasPrefix(text, []byte(s.begins)):
-				if late != nil { // an event and what was told behind it are no neighbours: another place is cut
-					out, late = append(out, late...), nil
+			if held != nil {
+				if bytes.HasPrefix(text, []byte(s.next)) {
+					frame = s.cut(held, frame)
+				} else {
+					frame = append(held, frame...)
 					s.seen.Store(s.after)
 				}
-				out = append(out, frame...)
-			case s.seen.Add(1) == s.after+1:
-				var now []byte
-				now, late = s.cut(frame)
-				out = append(out, now...)
-			default:
-				out = append(append(out, frame...), late...)
-				late = nil
+				held = nil
+			} else if bytes.HasPrefix(text, []byte(s.begins)) && s.seen.Add(1) == s.after+1 {
+				held = frame
+				continue
 			}
+			out = append(out, frame...)
 		}
 	}
 }
