@@ -300,6 +300,24 @@ func TestANewLinkOfAPeerEndsTheOneBefore(t *testing.T) {
 	now.acked(2, 1)
 }
 
+func TestTwoGatewaysAreTheSameOnlyByNameAndInstance(t *testing.T) {
+	f := serve(t, rpc.Config{})
+	first := f.greet(f.client(), &millracev1.Hello{Peer: "b:c", Instance: "a", Gateway: true})
+	first.send(of(1, millrace.MemberJoin, "room", "s1"))
+	first.acked(1, 1)
+	for i, h := range []*millracev1.Hello{
+		{Peer: "c", Instance: "a:b", Gateway: true}, // joined by a colon both are the same text
+		{Peer: "b:c", Instance: "", Gateway: true},
+		{Peer: "b:c", Instance: "d", Gateway: true},
+	} {
+		other := f.greet(f.client(), h)
+		other.send(of(1, millrace.MemberJoin, "room", fmt.Sprint("t", i)), settled)
+		other.acked(1, 2+i)
+	}
+	first.send(of(2, millrace.MemberLeave, "room", "s1"))
+	first.acked(2, 3)
+}
+
 func TestAMemberThatWentOnElsewhereIsNotTakenBack(t *testing.T) {
 	f := serve(t, rpc.Config{})
 	w := f.watch("room")
